@@ -1,0 +1,74 @@
+# Copyright (c) 2026, boringdb.ops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Files that are whole or not there: written beside, synced, renamed, and the directory synced too."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+from typing import Union
+
+
+def sync_directory(path: Union[str, Path]) -> None:
+    """Make renames and creations in a directory durable."""
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_atomic(path: Union[str, Path], content: str, mode: int = 0o600) -> None:
+    """Put `content` at `path` in one step; after a crash there is the old content or the new, never half."""
+    target = Path(path)
+    beside = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    try:
+        os.fchmod(handle, mode)
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        beside.replace(target)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+    sync_directory(target.parent)
+
+
+def read_text(path: Union[str, Path]) -> str:
+    """The text of a file, or an empty string where there is none."""
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return ""
+
+
+def sha256_of(path: Union[str, Path]) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal."""
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as stream:
+        for block in iter(lambda: stream.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def is_empty(path: Union[str, Path]) -> bool:
+    """True where there is nothing: no such path, or a directory without entries."""
+    place = Path(path)
+    return not place.exists() or (place.is_dir() and not any(place.iterdir()))
+
+
+def remove_tree(path: Union[str, Path]) -> bool:
+    """Remove a directory and all in it; returns whether there was one."""
+    place = Path(path)
+    if place.is_symlink() or place.is_file():
+        place.unlink()
+        return True
+    if not place.exists():
+        return False
+    shutil.rmtree(place)
+    return True

@@ -1,0 +1,74 @@
+# Copyright (c) 2026, boringdb.ops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One operation at a time on one thing of a host, held by the worker and by nothing that outlives it.
+
+The kernel drops a flock when its holder dies, so a killed worker leaves no stale lock. A controller that dies
+leaves its worker, and with it the lock: the next run waits for it or refuses with the holder's name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import tempfile
+import time
+from pathlib import Path
+from typing import Iterator
+
+from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError
+
+
+def lock_path(thing: str) -> Path:
+    """Where the lock of `thing` (a data directory, a repository) lies: one place for every account of the host."""
+    shared = Path("/run/lock")
+    folder = shared if os.access(shared, os.W_OK) else Path(tempfile.gettempdir())
+    digest = hashlib.sha256(os.path.realpath(thing).encode()).hexdigest()[:16]
+    return folder / f"boringdb-{digest}.lock"
+
+
+def _open(path: Path) -> int:
+    """Open for a flock. Another account's file in a sticky directory can only be read, which is enough."""
+    with contextlib.suppress(PermissionError):
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+
+def _holder(path: Path) -> str:
+    try:
+        said = json.loads(path.read_text())
+        return f"{said['operation']} (pid {said['pid']}, since {said['since']})"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another operation"
+
+
+@contextlib.contextmanager
+def host_lock(thing: str, operation: str, wait_seconds: float = 0) -> Iterator[None]:
+    """Hold the lock of `thing` while `operation` runs.
+
+    Raises OpsError naming the holder when it is still held after `wait_seconds`.
+    """
+    path = lock_path(thing)
+    handle = _open(path)
+    try:
+        deadline = time.monotonic() + wait_seconds
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    raise OpsError(
+                        f"{thing} is in use by {_holder(path)}; wait for it to end or set lock_timeout"
+                    ) from None
+                time.sleep(0.1)
+        note = {"operation": operation, "pid": os.getpid(), "since": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+        with contextlib.suppress(OSError):
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, json.dumps(note).encode(), 0)
+        yield
+    finally:
+        os.close(handle)

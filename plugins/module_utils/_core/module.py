@@ -1,0 +1,71 @@
+# Copyright (c) 2026, boringdb.ops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What every module of the collection does around its cell: options in, one outcome or one clear error out.
+
+A cell is a function `(params, check_mode) -> Outcome`. A module names its cells in one table, keyed by engine or
+by manager, with static imports: AnsiballZ ships only what is imported by name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Callable, Mapping, Optional
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError, Refused
+
+
+@dataclass
+class Outcome:
+    """What a cell did.
+
+    `facts` are the module's return values; `before` and `after` are rendered as the diff when they differ.
+    """
+
+    changed: bool = False
+    facts: dict[str, Any] = field(default_factory=dict)
+    before: str = ""
+    after: str = ""
+    warnings: list[str] = field(default_factory=list)
+
+
+Params = Mapping[str, Any]
+Cell = Callable[[Params, bool], Outcome]
+Cells = Mapping[str, Cell]
+
+
+def resolve(word: str, cells: Cells, engine: str, manager: Optional[str] = None) -> Cell:
+    """The cell that does `word`: the manager's where it has one, else the engine's.
+
+    Raises OpsError where neither column has the word.
+    """
+    for column in (manager, engine):
+        if column and column in cells:
+            return cells[column]
+    under = f" under {manager}" if manager else ""
+    raise OpsError(f"{word}: not available for {engine}{under}; available for {', '.join(sorted(cells))}")
+
+
+def run(word: str, cells: Cells, argument_spec: Mapping[str, Any], **module_options: Any) -> None:
+    """Run `word` as an Ansible module and exit."""
+    module = AnsibleModule(argument_spec=dict(argument_spec), supports_check_mode=True, **module_options)
+    try:
+        cell = resolve(word, cells, module.params["engine"], module.params.get("manager"))
+        outcome = cell(module.params, module.check_mode)
+    except Refused as exc:
+        reasons = [{"what": reason.what, "remedy": reason.remedy} for reason in exc.reasons]
+        module.fail_json(msg=str(exc), reasons=reasons, refused=True, **exc.facts)
+    except OpsError as exc:
+        module.fail_json(msg=str(exc), **exc.facts)
+    except OSError as exc:
+        # A full disk, a missing permission, an unreadable path: a user can cause and mend it.
+        where = f": {exc.filename}" if exc.filename else ""
+        module.fail_json(msg=f"{word}: {exc.strerror or exc}{where}")
+    for warning in outcome.warnings:
+        module.warn(warning)
+    result: dict[str, Any] = {"changed": outcome.changed, **outcome.facts}
+    if outcome.before != outcome.after:
+        result["diff"] = {"before": outcome.before, "after": outcome.after}
+    module.exit_json(**result)

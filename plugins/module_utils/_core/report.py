@@ -1,0 +1,217 @@
+# Copyright (c) 2026, boringdb.ops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a ledger says about an estate: the one model that every form of the report is drawn from.
+
+Only records whose signature verified count towards a verdict. A record that nobody vouches for is shown, marked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.boringdb.ops.plugins.module_utils._core import say
+from ansible_collections.boringdb.ops.plugins.module_utils._core.chain import Chain, Finding, Record, read_ledger
+from ansible_collections.boringdb.ops.plugins.module_utils._core.keys import TrustedKeys
+from ansible_collections.boringdb.ops.plugins.module_utils._core.statement import parse_time
+
+DRILL = "restore_drill"
+FORMAT = "urn:boringdb.ops:report:v1"
+
+# A cluster's states, the worst first: this is the order of the page.
+STATES = {
+    "tampered": "Evidence not trusted",
+    "failed": "Drill failed",
+    "error": "Drill inconclusive",
+    "never": "Never proven",
+    "overdue": "Overdue",
+    "missed": "Objective missed",
+    "verified": "Verified",
+}
+BAD = tuple(state for state in STATES if state != "verified")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One record, ready to be shown."""
+
+    record: Record
+    started: datetime
+    finished: datetime
+
+    @property
+    def signed(self) -> bool:
+        """Whether a trusted key vouches for it and nothing is wrong with it."""
+        return self.record.signed_by is not None and not self.record.findings
+
+    @property
+    def said(self) -> dict[str, Any]:
+        """The predicate."""
+        return self.record.predicate
+
+    @property
+    def verdict(self) -> str:
+        """``verified``, ``failed`` or ``error``, as signed."""
+        return str(self.said["verdict"])
+
+    def measured(self, name: str) -> Any:
+        """A measurement, or None."""
+        return self.said["measurements"].get(name)
+
+    def objective(self, name: str) -> Any:
+        """An objective, or None."""
+        return self.said["objectives"].get(name)
+
+    def missed(self) -> list[str]:
+        """Objectives that the measurements exceed."""
+        return [name for name, limit in sorted(self.said["objectives"].items())
+                if _is_number(limit) and _is_number(self.measured(name)) and self.measured(name) > limit]
+
+    def open_checks(self) -> list[dict[str, Any]]:
+        """Checks that did not pass, required ones first."""
+        return sorted((check for check in self.said["checks"] if check["status"] != "passed"),
+                      key=lambda check: (not check["required"], check["status"] != "failed"))
+
+
+@dataclass
+class Cluster:
+    """A cluster at a glance, and its records, newest first.
+
+    :param due: when the next verified drill must have ended; None when there never was one
+    :param problems: one line each, the worst first; empty when all is well
+    """
+
+    name: str
+    chain: Chain
+    entries: list[Entry]
+    state: str = "verified"
+    due: datetime | None = None
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def drills(self) -> list[Entry]:
+        """Restore drills, newest first."""
+        return [entry for entry in self.entries if entry.said["operation"] == DRILL]
+
+    @property
+    def others(self) -> list[Entry]:
+        """Every other operation, newest first."""
+        return [entry for entry in self.entries if entry.said["operation"] != DRILL]
+
+    @property
+    def last(self) -> Entry | None:
+        """The newest drill that a trusted key vouches for."""
+        return next((entry for entry in self.drills if entry.signed), None)
+
+    @property
+    def last_verified(self) -> Entry | None:
+        """The newest such drill that was verified."""
+        return next((entry for entry in self.drills if entry.signed and entry.verdict == "verified"), None)
+
+    @property
+    def engine(self) -> str:
+        """Engine and version as of the newest record."""
+        if not self.entries:
+            return ""
+        said = self.entries[0].said
+        return f"{said['engine']} {said['versions'].get('engine') or ''}".strip()
+
+
+@dataclass
+class Estate:
+    """The whole report.
+
+    :param clusters: the worst first
+    :param overdue_days: how old a cluster's last verified drill may become
+    """
+
+    title: str
+    generated: datetime
+    overdue_days: float
+    keyids: list[str]
+    clusters: list[Cluster]
+
+    @property
+    def attention(self) -> list[Cluster]:
+        """Clusters that are not all well."""
+        return [cluster for cluster in self.clusters if cluster.state != "verified"]
+
+    @property
+    def records(self) -> int:
+        """All records, sound or not."""
+        return sum(len(cluster.chain.records) for cluster in self.clusters)
+
+    @property
+    def findings(self) -> list[Finding]:
+        """Everything that is wrong with the ledger itself; an empty chain is not (it says so by its state)."""
+        return [item for cluster in self.clusters for item in cluster.chain.findings if item.kind != "empty"]
+
+
+def read_estate(
+    root: Path, trusted: TrustedKeys, *, title: str, now: datetime, overdue_days: float,
+    expected: Iterable[str] = (), witnesses: Mapping[str, Iterable[str]] | None = None,
+) -> Estate:
+    """The estate as its ledger shows it.
+
+    :param expected: clusters that must be in it: one without any record is shown as never proven
+    """
+    names = {item.cluster: item for item in read_ledger(root, trusted, (), witnesses)}
+    for name in expected:
+        names.setdefault(name, Chain(name, [], []))
+    clusters = [_cluster(chain, now, timedelta(days=overdue_days)) for chain in names.values()]
+    order = list(STATES)
+    clusters.sort(key=lambda cluster: (order.index(cluster.state), cluster.name))
+    return Estate(title, now, overdue_days, sorted(trusted), clusters)
+
+
+def _cluster(chain: Chain, now: datetime, allowed: timedelta) -> Cluster:
+    entries = [
+        Entry(record, parse_time(record.predicate["started"]), parse_time(record.predicate["finished"]))
+        for record in chain.records if record.document
+    ]
+    cluster = Cluster(chain.cluster, chain, list(reversed(entries)))
+    found: list[tuple[str, str]] = [
+        ("tampered", ": ".join(part for part in (item.kind, item.record, item.message) if part))
+        for item in chain.findings if item.kind != "empty"
+    ]
+    if cluster.last and cluster.last.verdict != "verified":
+        found.append((cluster.last.verdict, f"last drill {_why(cluster.last)}"))
+    proof = cluster.last_verified
+    if proof is None:
+        found.append(("never", "no verified restore drill on record"))
+    else:
+        cluster.due = proof.finished + allowed
+        if now > cluster.due:
+            found.append(("overdue", f"last verified drill {say.ago(proof.finished, now)}, "
+                                     f"allowed {say.span(allowed.total_seconds())}"))
+    if cluster.last:
+        found += [("missed", f"{name.replace('_seconds', '').upper()} {say.span(cluster.last.measured(name))}, "
+                             f"objective {say.span(cluster.last.objective(name))}") for name in cluster.last.missed()]
+    order = list(STATES)
+    found.sort(key=lambda item: order.index(item[0]))
+    cluster.problems = [text for _state, text in found]
+    cluster.state = found[0][0] if found else "verified"
+    return cluster
+
+
+def _why(entry: Entry) -> str:
+    """The first reason for a verdict that is not ``verified``, in one line."""
+    if entry.said["error"]:
+        return f"{entry.verdict}: {entry.said['error']}"
+    for check in entry.open_checks():
+        if check["required"]:
+            values = ""
+            if check["status"] == "failed" and (check["expected"] is not None or check["actual"] is not None):
+                values = f", expected {say.number(check['expected'])}, found {say.number(check['actual'])}"
+            reason = f" ({check['message']})" if check["message"] else ""
+            word = "not run" if check["status"] == "skipped" else "failed"
+            return f"{entry.verdict}: {check['name']} {word}{values}{reason}"
+    return f"{entry.verdict}: nothing was checked"
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

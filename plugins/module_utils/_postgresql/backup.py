@@ -1,0 +1,152 @@
+# Copyright (c) 2026, boringdb.ops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`backup` for PostgreSQL: an online physical backup, taken by the tool and proven to be complete and archived."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError, Preflight
+from ansible_collections.boringdb.ops.plugins.module_utils._core.files import remove_tree, sync_directory
+from ansible_collections.boringdb.ops.plugins.module_utils._core.lock import host_lock
+from ansible_collections.boringdb.ops.plugins.module_utils._core.module import Outcome, Params
+from ansible_collections.boringdb.ops.plugins.module_utils._core.process import run
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import lsn
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.repository import Backup, open_repository
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.repository_native import (
+    PARTIAL,
+    NativeRepository,
+)
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.repository_pgbackrest import (
+    PgbackrestRepository,
+)
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server import Server, await_condition
+
+
+def backup(params: Params, check_mode: bool) -> Outcome:
+    """Take one backup and return it as the repository then shows it."""
+    server = Server.of(params)
+    repository = open_repository(params, server.program)
+    if isinstance(repository, NativeRepository):
+        return _native(server, repository, params, check_mode)
+    return _pgbackrest(repository, params, check_mode)  # type: ignore[arg-type]
+
+
+# --- native: pg_basebackup into a directory, WAL by the archiver ------------------------------------------------
+
+
+def _native(server: Server, repository: NativeRepository, params: Params, check_mode: bool) -> Outcome:
+    if check_mode and not server.running():
+        return Outcome(True, {"backup": None})
+    _preflight(server, repository, params)
+    if check_mode:
+        return Outcome(True, {"backup": None})
+    with host_lock(str(repository.backup_path), "backup", params["lock_timeout"]):
+        for leftover in repository.backup_path.glob(f"*{PARTIAL}"):
+            remove_tree(leftover)
+        _prove_archiving(server, repository, params["archive_timeout"])
+        begun = time.monotonic()
+        label = time.strftime("%Y%m%d-%H%M%SF", time.gmtime())
+        taken = _take(server, repository, label, params["checkpoint"])
+        seconds = time.monotonic() - begun
+        stop_segment = _await_archived(server, repository, taken, params["archive_timeout"])
+    facts = {**taken.facts(), "seconds": round(seconds, 3), "stop_segment": stop_segment}
+    return Outcome(True, {"backup": facts}, "", f"backup: {label}\n")
+
+
+def _preflight(server: Server, repository: NativeRepository, params: Params) -> None:
+    preflight = Preflight()
+    preflight.require(params["type"] == "full", "tool native takes full backups only", "use type full or tool pgbackrest")
+    for place in (repository.backup_path, repository.wal_path):
+        preflight.require(place.is_dir(), f"the repository can't be reached: no directory {place}", "mount or create it")
+    if not preflight.require(server.running(), f"no server runs on {server.data_dir}", "start it first"):
+        preflight.done()
+    with server.connect() as connection:
+        mode, standby, size = connection.execute(
+            "SELECT current_setting('archive_mode'), pg_is_in_recovery(), sum(pg_database_size(oid)) FROM pg_database"
+        ).fetchone()
+    preflight.require(mode != "off", "archive_mode is off", "a backup without its WAL can't reach any point in time")
+    preflight.require(not standby, "this server is a replica", "run the backup on the primary")
+    if repository.backup_path.is_dir():
+        free = shutil.disk_usage(repository.backup_path).free
+        preflight.require(
+            free > size, f"{repository.backup_path} has {free >> 20} MB free, the data takes {size >> 20} MB", "make room"
+        )
+    preflight.done()
+
+
+def _prove_archiving(server: Server, repository: NativeRepository, seconds: float) -> None:
+    """Have one segment archived before anything is copied: a backup over a broken archive is no backup."""
+    query = """SELECT last_failed_wal, to_char(last_failed_time, 'HH24:MI:SS') FROM pg_stat_archiver
+               WHERE last_failed_time > coalesce(last_archived_time, '-infinity')"""
+    with server.connect() as connection:
+        # A record of our own, so that the switch has something to switch away from on an idle cluster.
+        connection.execute("SELECT pg_create_restore_point('boringdb_archive_check')")
+        name = connection.execute("SELECT pg_walfile_name(pg_switch_wal())").fetchone()[0]
+        if await_condition((repository.wal_path / name).exists, seconds, every=0.05):
+            return
+        failing = connection.execute(query).fetchone()
+    why = f"archive_command fails on {failing[0]} since {failing[1]}" if failing else "archive_command did not bring it"
+    raise OpsError(
+        f"refused: the archive is broken, {name} is not in {repository.wal_path} after {seconds:g} s: {why}; "
+        "read the server's log and mend archive_command first"
+    )
+
+
+def _take(server: Server, repository: NativeRepository, label: str, checkpoint: str) -> Backup:
+    final = repository.backup_path / label
+    beside = final.with_name(label + PARTIAL)
+    argv = [server.program("pg_basebackup"), "-D", str(beside), "-X", "stream", f"--checkpoint={checkpoint}"]
+    argv += ["-h", server.socket_dir, "-p", str(server.port), "-U", server.login_user, "-l", label, "--no-password"]
+    argv += _tablespace_mapping(server, repository, label)
+    try:
+        run(argv)
+        beside.rename(final)
+    except BaseException:
+        remove_tree(beside)
+        raise
+    sync_directory(repository.backup_path)
+    taken = next(one for one in repository.backups() if one.label == label)
+    if taken.problem:
+        raise OpsError(f"the new backup {label} can't be used: {taken.problem}")
+    return taken
+
+
+def _tablespace_mapping(server: Server, repository: NativeRepository, label: str) -> list[str]:
+    """Tablespaces go beside the backups under their number; without a mapping they would be written in place."""
+    query = "SELECT oid, pg_tablespace_location(oid) FROM pg_tablespace WHERE pg_tablespace_location(oid) <> ''"
+    with server.connect() as connection:
+        rows = connection.execute(query).fetchall()
+    return [f"--tablespace-mapping={place}={repository.backup_path}/.tablespaces/{label}/{oid}" for oid, place in rows]
+
+
+def _await_archived(server: Server, repository: NativeRepository, taken: Backup, seconds: float) -> str:
+    """Wait until the last segment the backup needs is in the archive."""
+    with server.connect() as connection:
+        size = connection.execute("SELECT pg_size_bytes(current_setting('wal_segment_size'))").fetchone()[0]
+    name = lsn.segment_name(taken.timeline, lsn.parse(taken.stop_lsn) - 1, int(size))
+    if not await_condition((repository.wal_path / name).exists, seconds, every=0.05):
+        raise OpsError(f"backup {taken.label} is taken, but its last WAL segment {name} was not archived in {seconds:g} s")
+    return name
+
+
+# --- pgBackRest -------------------------------------------------------------------------------------------------
+
+
+def _pgbackrest(repository: PgbackrestRepository, params: Params, check_mode: bool) -> Outcome:
+    known = {one.label for one in repository.backups_or_none()}
+    if check_mode:
+        return Outcome(True, {"backup": None})
+    with host_lock(f"pgbackrest/{repository.stanza}", "backup", params["lock_timeout"]):
+        begun = time.monotonic()
+        repository.take(params["type"])
+        seconds = time.monotonic() - begun
+    new = [one for one in repository.backups() if one.label not in known]
+    if not new:
+        raise OpsError("pgBackRest ended without an error, but the repository shows no new backup")
+    facts: dict[str, Any] = {**new[-1].facts(), "seconds": round(seconds, 3)}
+    return Outcome(True, {"backup": facts}, "", f"backup: {new[-1].label}\n")

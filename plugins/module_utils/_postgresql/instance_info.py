@@ -1,0 +1,113 @@
+# Copyright (c) 2026, boringdb.ops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`instance_info` for PostgreSQL: what the server is, read from the engine, running or not."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError
+from ansible_collections.boringdb.ops.plugins.module_utils._core.files import is_empty
+from ansible_collections.boringdb.ops.plugins.module_utils._core.module import Outcome, Params
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server import Server
+
+_RUNNING = """
+SELECT pg_is_in_recovery() AS in_recovery,
+       current_setting('server_version') AS version,
+       current_setting('data_checksums') = 'on' AS data_checksums,
+       system_identifier::text AS system_identifier,
+       (SELECT timeline_id FROM pg_control_checkpoint()) AS control_timeline,
+       CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END::text AS lsn,
+       pg_last_wal_receive_lsn()::text AS receive_lsn,
+       extract(epoch FROM now() - pg_last_xact_replay_timestamp())::float AS replay_age_seconds,
+       to_char(pg_postmaster_start_time() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS started_at,
+       (SELECT array_agg(name ORDER BY name) FROM pg_settings WHERE pending_restart) AS pending_restart,
+       CASE WHEN pg_is_in_recovery() THEN NULL ELSE pg_walfile_name(pg_current_wal_lsn()) END AS wal_file,
+       CASE WHEN pg_is_in_recovery() THEN NULL ELSE pg_snapshot_xmax(pg_current_snapshot())::text END AS next_xid
+FROM pg_control_system()
+"""
+_UPSTREAM = """
+SELECT status, sender_host AS host, sender_port AS port, slot_name AS slot, received_tli AS timeline
+FROM pg_stat_wal_receiver
+"""
+_REPLICAS = """
+SELECT application_name AS name, host(client_addr) AS address, state, sync_state,
+       pg_wal_lsn_diff(pg_current_wal_lsn(), replay_lsn)::bigint AS lag_bytes,
+       extract(epoch FROM coalesce(replay_lag, '0'))::float AS lag_seconds
+FROM pg_stat_replication ORDER BY application_name
+"""
+_SLOTS = """
+SELECT slot_name AS name, slot_type AS type, active, wal_status, restart_lsn::text AS restart_lsn
+FROM pg_replication_slots ORDER BY slot_name
+"""
+_ARCHIVER = """
+SELECT current_setting('archive_mode') AS mode, last_archived_wal, last_failed_wal, failed_count::int,
+       coalesce(last_failed_time > coalesce(last_archived_time, '-infinity'), false) AS failing
+FROM pg_stat_archiver
+"""
+
+
+def instance_info(params: Params, check_mode: bool) -> Outcome:
+    """Describe the server; never changes anything."""
+    del check_mode
+    return Outcome(False, {"instance": describe(Server.of(params))})
+
+
+def describe(server: Server) -> dict[str, Any]:
+    """What this server is: `state`, `role`, `manager`, `version`, position, lag, replicas, slots, archiver."""
+    if not server.exists():
+        state = "absent" if is_empty(server.data_dir) else "foreign"
+        return {"state": state, "role": "none", "manager": None}
+    if not server.running():
+        return _from_control(server)
+    with server.connect() as connection:
+        from psycopg.rows import dict_row
+
+        cursor = connection.cursor(row_factory=dict_row)
+        facts: dict[str, Any] = cursor.execute(_RUNNING).fetchone()
+        standby = facts.pop("in_recovery")
+        wal_file = facts.pop("wal_file")
+        timeline = facts.pop("control_timeline")
+        upstream = cursor.execute(_UPSTREAM).fetchone() if standby else None
+        facts.update(
+            state="running",
+            role="replica" if standby else "primary",
+            manager=None,
+            major=int(facts["version"].split(".")[0].split("beta")[0]),
+            pending_restart=facts["pending_restart"] or [],
+            system_digest=digest(facts["system_identifier"]),
+            timeline=(upstream or {}).get("timeline") or (int(wal_file[:8], 16) if wal_file else timeline),
+            upstream=upstream,
+            replicas=[] if standby else cursor.execute(_REPLICAS).fetchall(),
+            slots=cursor.execute(_SLOTS).fetchall(),
+            archiver=cursor.execute(_ARCHIVER).fetchone(),
+        )
+    return facts
+
+
+def digest(system_identifier: str) -> str:
+    """The digest that names a cluster in evidence."""
+    return hashlib.sha256(system_identifier.encode()).hexdigest()
+
+
+def _from_control(server: Server) -> dict[str, Any]:
+    try:
+        control = server.control()
+    except OpsError as exc:
+        return {"state": "stopped", "role": "unknown", "manager": None, "error": str(exc)}
+    standby = (server.data_dir / "standby.signal").exists()
+    system_identifier = control.get("Database system identifier", "")
+    return {
+        "state": "stopped",
+        "role": "replica" if standby else "primary",
+        "manager": None,
+        "major": server.major,
+        "system_identifier": system_identifier,
+        "system_digest": digest(system_identifier),
+        "timeline": int(control.get("Latest checkpoint's TimeLineID", "0")),
+        "lsn": control.get("Latest checkpoint location", ""),
+        "cluster_state": control.get("Database cluster state", ""),
+        "data_checksums": control.get("Data page checksum version", "0") != "0",
+    }

@@ -1,0 +1,98 @@
+# Copyright (c) 2026, boringdb.ops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A restored copy's configuration: cut off from the world, large enough to recover, aimed at its target."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Mapping
+
+from ansible_collections.boringdb.ops.plugins.module_utils._core.files import write_atomic
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import settings as conf
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.restore_plan import Target
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server import Server
+
+#: pg_controldata's names for what recovery refuses to run with less of.
+_AT_LEAST = {
+    "max_connections setting": "max_connections",
+    "max_worker_processes setting": "max_worker_processes",
+    "max_wal_senders setting": "max_wal_senders",
+    "max_prepared_xacts setting": "max_prepared_transactions",
+    "max_locks_per_xact setting": "max_locks_per_transaction",
+}
+#: Nothing leaves the copy but requests to the repository, and nobody reaches it but its own account.
+ISOLATED: dict[str, str] = {
+    "listen_addresses": "",
+    "unix_socket_permissions": "0700",
+    "archive_mode": "off",
+    "archive_command": "",
+    "primary_conninfo": "",
+    "primary_slot_name": "",
+    "synchronous_standby_names": "",
+    # A restored subscription would connect to production and eat its slot.
+    "max_logical_replication_workers": "0",
+    # pg_cron and its like run production's jobs.
+    "shared_preload_libraries": "",
+    "session_preload_libraries": "",
+    "local_preload_libraries": "",
+    "autovacuum": "off",
+    "ssl": "off",
+}
+#: What a backup carries of the source's own configuration; set aside, so that none of it takes effect.
+_SET_ASIDE = ("postgresql.conf", "postgresql.auto.conf", "pg_hba.conf", "pg_ident.conf")
+_TARGETS = {"time": "recovery_target_time", "lsn": "recovery_target_lsn", "name": "recovery_target_name"}
+
+
+def required_sizes(control: Mapping[str, str]) -> dict[str, str]:
+    """The settings that recovery needs at least at the source's size, from its pg_control."""
+    return {setting: control[line] for line, setting in _AT_LEAST.items() if line in control}
+
+
+def memory_needed(control: Mapping[str, str], shared_buffers: int) -> int:
+    """A lower bound, in bytes, of the shared memory a copy asks for: buffers, lock table and process slots."""
+    sizes = {name: int(value) for name, value in required_sizes(control).items()}
+    sessions = sum(sizes.get(name, 0) for name in ("max_connections", "max_worker_processes", "max_wal_senders"))
+    locks = (sessions + sizes.get("max_prepared_transactions", 0)) * sizes.get("max_locks_per_transaction", 64)
+    # 270 bytes a lock and its holder, about 4 kB a process slot: measured on 15 and 16.
+    return shared_buffers + locks * 270 + sessions * 4096
+
+
+def configure(server: Server, target: Target, restore_command: str, sizes: Mapping[str, str], more: Mapping[str, Any]) -> None:
+    """Write the copy's whole configuration; `more` are the caller's own settings and win over the sizes."""
+    data = server.data_dir
+    for name in _SET_ASIDE:
+        if (data / name).exists():
+            (data / name).rename(data / f"{name}.restored")
+    for signal in ("standby.signal", "postmaster.pid", "postmaster.opts"):
+        (data / signal).unlink(missing_ok=True)
+    settings: dict[str, Any] = {
+        **sizes,
+        "port": server.port,
+        "unix_socket_directories": server.socket_dir,
+        "hba_file": str(data / "pg_hba.conf"),
+        "ident_file": str(data / "pg_ident.conf"),
+        "logging_collector": "off",
+        "log_destination": "stderr",
+        "log_timezone": "UTC",
+        "lc_messages": "C",
+        "cluster_name": "boringdb restored copy",
+        "restore_command": restore_command,
+        "recovery_target_timeline": target.timeline,
+        "recovery_target_action": "promote",
+        **more,
+        **ISOLATED,
+    }
+    if target.type in _TARGETS:
+        settings[_TARGETS[target.type]] = target.value
+    elif target.type == "immediate":
+        settings["recovery_target"] = "immediate"
+    write_atomic(data / "postgresql.conf", conf.render(settings, "A restored copy, isolated: see boringdb.ops.restore."))
+    write_atomic(data / "postgresql.auto.conf", "")
+    # The socket lies in a directory of its own, which only the copy's account can enter.
+    write_atomic(data / "pg_hba.conf", "local all all trust\n")
+    write_atomic(data / "pg_ident.conf", "")
+    (data / "recovery.signal").touch(0o600)
+    socket_dir = Path(server.socket_dir)
+    socket_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    socket_dir.chmod(0o700)

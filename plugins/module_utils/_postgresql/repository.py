@@ -1,0 +1,109 @@
+# Copyright (c) 2026, boringdb.ops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What every backup tool's repository looks like to backup, restore and the drill; one table picks the tool."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, Callable, Mapping, Protocol
+
+from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError
+
+#: Options of every module that works on a repository; the doc fragment `repository` describes them.
+REPOSITORY_OPTIONS: dict[str, dict[str, Any]] = {
+    "tool": {"type": "str", "choices": ["native", "pgbackrest"], "required": True},
+    "backup_path": {"type": "path"},
+    "wal_path": {"type": "path"},
+    "stanza": {"type": "str"},
+    "pgbackrest_config": {"type": "path", "default": "/etc/pgbackrest.conf"},
+}
+
+
+@dataclass(frozen=True)
+class Backup:
+    """One physical backup. Times are UTC, positions are LSNs, `bytes` is the size when restored.
+
+    `problem` says why it can't be restored; it is empty for a sound one.
+    """
+
+    label: str
+    type: str
+    started: datetime
+    finished: datetime
+    timeline: int
+    start_lsn: str
+    stop_lsn: str
+    bytes: int
+    major: int
+    system_identifier: str
+    manifest_sha256: str
+    problem: str = ""
+
+    def facts(self) -> dict[str, Any]:
+        """The shape that modules return."""
+        return {**asdict(self), "started": stamp(self.started), "finished": stamp(self.finished)}
+
+
+class Repository(Protocol):
+    """Backups and archived WAL in one place. Every method raises OpsError where it can't be reached or read."""
+
+    tool: str
+
+    def backups(self) -> list[Backup]:
+        """All backups, the oldest first, the unusable ones with their problem."""
+
+    def archived(self) -> dict[str, int]:
+        """Archived WAL segments and timeline histories by name, with their size in bytes (-1: not known)."""
+
+    def fetch_wal(self, name: str, target: Path) -> None:
+        """Put an archived file at `target`, checked as far as the tool can."""
+
+    def lay_down(self, backup: Backup, data_dir: Path, tablespace_dir: Path) -> None:
+        """Put a backup's files in place, tablespaces below `tablespace_dir`, without any recovery settings."""
+
+    def restore_command(self, data_dir: Path) -> str:
+        """The `restore_command` that recovery fetches WAL with."""
+
+    def backup_directory(self, backup: Backup) -> str:
+        """Where a backup lies as a plain directory that pg_verifybackup can read, or an empty string."""
+
+
+def stamp(moment: datetime) -> str:
+    """A moment as RFC 3339 in UTC with microseconds."""
+    return moment.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def open_repository(params: Mapping[str, Any], program: Callable[[str], str]) -> Repository:
+    """The repository that a module's options name. `program` finds a server program by its name."""
+    # Imported here, because the tools' files import this one.
+    from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.repository_native import NativeRepository
+    from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.repository_pgbackrest import (
+        PgbackrestRepository,
+    )
+
+    if params["tool"] == "native":
+        if not params["backup_path"] or not params["wal_path"]:
+            raise OpsError("tool native needs backup_path and wal_path")
+        return NativeRepository(Path(params["backup_path"]), Path(params["wal_path"]), program)
+    if not params["stanza"]:
+        raise OpsError("tool pgbackrest needs stanza")
+    return PgbackrestRepository(params["stanza"], params["pgbackrest_config"])
+
+
+def choose(backups: list[Backup], wanted: str, pick: Callable[[list[Backup]], Backup]) -> Backup:
+    """The backup that `latest`, `random` or a label names. Raises OpsError with what there is."""
+    sound = [backup for backup in backups if not backup.problem]
+    if wanted in ("latest", "random"):
+        if not sound:
+            broken = "; ".join(f"{backup.label}: {backup.problem}" for backup in backups)
+            raise OpsError(f"no complete backup in the repository ({broken or 'it is empty'})")
+        return sound[-1] if wanted == "latest" else pick(sound)
+    for backup in backups:
+        if backup.label == wanted:
+            if backup.problem:
+                raise OpsError(f"backup {wanted} can't be restored: {backup.problem}")
+            return backup
+    raise OpsError(f"no backup {wanted}; there are {', '.join(backup.label for backup in backups) or 'none'}")

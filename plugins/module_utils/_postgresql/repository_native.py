@@ -1,0 +1,119 @@
+# Copyright (c) 2026, boringdb.ops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The repository of PostgreSQL's own tools: pg_basebackup's directories and a directory of archived WAL.
+
+What a backup is gets read from the files the engine wrote (`backup_label`, `backup_manifest`, `pg_control`), never
+from a catalogue of ours, so backups that somebody took by hand are as good as the ones taken here.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import shutil
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, Callable
+
+from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError
+from ansible_collections.boringdb.ops.plugins.module_utils._core.files import read_text, sha256_of
+from ansible_collections.boringdb.ops.plugins.module_utils._core.process import run
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import lsn
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.repository import Backup
+
+#: A backup that is being taken, or whose worker died; never offered for a restore.
+PARTIAL = ".partial"
+
+
+class NativeRepository:
+    """See Repository. `backup_path` holds one directory per backup, or is itself one."""
+
+    tool = "native"
+
+    def __init__(self, backup_path: Path, wal_path: Path, program: Callable[[str], str]) -> None:
+        self.backup_path = backup_path
+        self.wal_path = wal_path
+        self._program = program
+
+    def backups(self) -> list[Backup]:
+        if not self.backup_path.is_dir():
+            raise OpsError(f"the repository can't be reached: no directory {self.backup_path}")
+        if (self.backup_path / "PG_VERSION").exists():
+            return [self._read(self.backup_path)]
+        found = [place for place in self.backup_path.iterdir() if place.is_dir() and not place.name.startswith(".")]
+        return sorted((self._read(place) for place in found), key=lambda backup: (backup.finished, backup.label))
+
+    def _read(self, place: Path) -> Backup:
+        try:
+            return self._read_sound(place)
+        except (OpsError, OSError, ValueError, KeyError, IndexError) as exc:
+            begun = datetime.fromtimestamp(place.stat().st_mtime, timezone.utc)
+            why = str(exc) or type(exc).__name__
+            return Backup(place.name, "full", begun, begun, 0, "0/0", "0/0", 0, 0, "", "", problem=why)
+
+    def _read_sound(self, place: Path) -> Backup:
+        manifest = place / "backup_manifest"
+        if place.name.endswith(PARTIAL) or not manifest.exists():
+            raise OpsError("incomplete: it was never finished (no backup_manifest)")
+        content: dict[str, Any] = json.loads(manifest.read_text())
+        spans = content["WAL-Ranges"]
+        finished = datetime.fromtimestamp(manifest.stat().st_mtime, timezone.utc)
+        label = read_text(place / "backup_label")
+        control = run([self._program("pg_controldata"), "-D", str(place)]).stdout
+        identity = re.search(r"Database system identifier:\s+(\d+)", control)
+        if not label:
+            raise OpsError("incomplete: backup_label is missing")
+        if not identity:
+            raise OpsError("global/pg_control can't be read")
+        return Backup(
+            label=place.name,
+            type="full",
+            started=_label_time(label, finished),
+            finished=finished,
+            timeline=int(spans[-1]["Timeline"]),
+            start_lsn=spans[0]["Start-LSN"],
+            stop_lsn=spans[-1]["End-LSN"],
+            bytes=sum(file["Size"] for file in content["Files"]),
+            major=int(read_text(place / "PG_VERSION").strip()),
+            system_identifier=identity.group(1),
+            manifest_sha256=sha256_of(manifest),
+        )
+
+    def archived(self) -> dict[str, int]:
+        if not self.wal_path.is_dir():
+            raise OpsError(f"the WAL archive can't be reached: no directory {self.wal_path}")
+        names = (entry for entry in self.wal_path.iterdir() if lsn.SEGMENT.match(entry.name) or lsn.HISTORY.match(entry.name))
+        return {entry.name: entry.stat().st_size for entry in names}
+
+    def fetch_wal(self, name: str, target: Path) -> None:
+        shutil.copyfile(self.wal_path / name, target)
+
+    def lay_down(self, backup: Backup, data_dir: Path, tablespace_dir: Path) -> None:
+        source = Path(self.backup_directory(backup))
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        run(["cp", "-a", "--reflink=auto", f"{source}/.", str(data_dir)])
+        data_dir.chmod(0o700)
+        for link in (data_dir / "pg_tblspc").iterdir():
+            place = tablespace_dir / link.name
+            place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            run(["cp", "-a", "--reflink=auto", str((source / "pg_tblspc" / link.name).resolve()), str(place)])
+            link.unlink()
+            link.symlink_to(place)
+
+    def restore_command(self, data_dir: Path) -> str:
+        del data_dir
+        return f"cp {shlex.quote(str(self.wal_path))}/%f \"%p\""
+
+    def backup_directory(self, backup: Backup) -> str:
+        one = self.backup_path
+        return str(one if (one / "PG_VERSION").exists() and one.name == backup.label else one / backup.label)
+
+
+def _label_time(label: str, otherwise: datetime) -> datetime:
+    """START TIME of a backup_label. It is in the server's log_timezone, whose name gives no offset unless it is UTC."""
+    found = re.search(r"^START TIME: (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) (\S+)", label, re.MULTILINE)
+    if not found or found.group(2) not in ("UTC", "GMT", "Etc/UTC"):
+        return otherwise
+    return datetime.strptime(found.group(1), "%Y-%m-%d %H:%M:%S").replace(tzinfo=timezone.utc)

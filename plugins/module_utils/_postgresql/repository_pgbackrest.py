@@ -1,0 +1,250 @@
+# Copyright (c) 2026, boringdb.ops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A pgBackRest repository, local or behind SSH, through pgBackRest's own commands and nothing else.
+
+Reading needs a configuration that tells where the repository is, no cluster: planning a restore works from a host
+that holds no data directory yet. Where several repositories are configured, the first one that answers is used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shlex
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, Optional
+
+from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.repository import Backup
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.repository_pgbackrest_codec import decompress
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.repository_pgbackrest_program import Pgbackrest
+
+#: `info`'s status codes of a repository.
+_OK, _NO_PATH, _NO_BACKUP, _NO_DATA = 0, 1, 2, 3
+_ARCHIVED = re.compile(r"^(?:[0-9A-F]{16}/([0-9A-F]{24})-([0-9a-f]{40})(?:\.\w+)?|([0-9A-F]{8}\.history))$")
+_ARCHIVED_FILTER = r"([0-9A-F]{24}-[0-9a-f]{40}(\.[a-z0-9]+)?|[0-9A-F]{8}\.history)$"
+_VERIFIED = re.compile(r"^  (backup|archiveId): ([^,]+), (.*)$")
+#: Manifests read at the same time; over SSH each costs most of its time in waiting.
+_AT_ONCE = 4
+
+
+class PgbackrestRepository:
+    """See Repository. `config_path` is the configuration file of this host."""
+
+    tool = "pgbackrest"
+
+    def __init__(self, stanza: str, config_path: str) -> None:
+        self.stanza = stanza
+        self._program = Pgbackrest(stanza, config_path)
+        self._key: Optional[int] = None
+        self._archive_id = ""
+        self._paths: dict[str, list[str]] = {}
+
+    # --- what is there --------------------------------------------------------------------------------------
+
+    def backups(self) -> list[Backup]:
+        found = self._catalogue()
+        labels = [entry["label"] for entry in found]
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            digests = list(pool.map(self._manifest_digest, labels))
+        listed = [
+            _backup(entry, self._databases[entry["database"]["id"]], digest, self._problem(entry, digest, labels))
+            for entry, digest in zip(found, digests)
+        ]
+        return sorted(listed, key=lambda backup: (backup.finished, backup.label))
+
+    def backups_or_none(self) -> list[Backup]:
+        """The backups, also where the repository is reached but holds nothing of this stanza yet."""
+        return self.backups() if self._status() in (_OK, _NO_BACKUP) else []
+
+    def archived(self) -> dict[str, int]:
+        if not self._archive_id:
+            self._catalogue()
+        place = f"archive/{self.stanza}/{self._archive_id}"
+        listing = self._program.document("repo-ls", "--recurse", f"--filter={_ARCHIVED_FILTER}", *self._repo(), place)
+        self._paths = {}
+        for path in listing:
+            found = _ARCHIVED.match(path)
+            if found:
+                self._paths.setdefault(found.group(1) or found.group(3), []).append(path)
+        return dict.fromkeys(self._paths, -1)
+
+    def fetch_wal(self, name: str, target: Path) -> None:
+        if name not in self._paths:
+            self.archived()
+        paths = self._paths.get(name, [])
+        if not paths:
+            raise OpsError(f"{name} is not in archive {self._archive_id} of stanza {self.stanza}")
+        if len(paths) > 1:
+            raise OpsError(f"{name} is in the archive with {len(paths)} different contents: two primaries archived to it")
+        stored = self._program.read(f"archive/{self.stanza}/{self._archive_id}/{paths[0]}", *self._repo())
+        found = _ARCHIVED.match(paths[0])
+        content = decompress(paths[0], stored)
+        checksum = found.group(2) if found else None
+        if checksum and hashlib.new("sha1", content, usedforsecurity=False).hexdigest() != checksum:
+            raise OpsError(f"WAL segment {name} is damaged in the archive: its checksum differs from the one in its name")
+        target.write_bytes(content)
+
+    # --- what a restore does --------------------------------------------------------------------------------
+
+    def lay_down(self, backup: Backup, data_dir: Path, tablespace_dir: Path) -> None:
+        data_dir.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        at_once = max(1, min(os.cpu_count() or 1, 8))
+        # A configuration of the repository host names the cluster's host; this restore is a local one.
+        self._program.call(
+            "restore",
+            f"--set={backup.label}",
+            "--type=none",
+            "--reset-pg1-host",
+            f"--pg1-path={data_dir}",
+            f"--tablespace-map-all={tablespace_dir}",
+            f"--process-max={at_once}",
+            *self._repo(),
+        )
+        # pgBackRest leaves it behind with --type=none, too; without a restore_command it stops the server's start.
+        (data_dir / "recovery.signal").unlink(missing_ok=True)
+
+    def restore_command(self, data_dir: Path) -> str:
+        argv = self._program.argv("archive-get", "--reset-pg1-host", f"--pg1-path={data_dir}", *self._repo())
+        return f'{shlex.join(argv).replace("%", "%%")} %f "%p"'
+
+    def backup_directory(self, backup: Backup) -> str:
+        del backup
+        return ""
+
+    # --- what changes or reads the whole repository ----------------------------------------------------------
+
+    def take(self, backup_type: str) -> str:
+        """Prove archiving, take a backup (full, diff or incr), and return its label. Runs on the repository's host.
+
+        Raises OpsError where it can't be taken, and where the new backup holds pages with invalid checksums.
+        """
+        known = {entry["label"] for entry in self._catalogue()}
+        self._program.call("check")
+        _text, warnings = self._program.call("backup", f"--type={backup_type}", "--start-fast")
+        new = [backup for backup in self.backups() if backup.label not in known]
+        if not new:
+            raise OpsError(f"pgbackrest backup of stanza {self.stanza} ended without an error and without a new backup")
+        invalid = [warning for warning in warnings if "invalid page checksum" in warning]
+        problem = new[-1].problem or "; ".join(invalid)
+        if problem:
+            where = f" ({'; '.join(invalid)})" if invalid and new[-1].problem else ""
+            raise OpsError(f"backup {new[-1].label} was taken, but {problem}{where}")
+        return new[-1].label
+
+    def verify(self, backup: Backup) -> list[str]:
+        """Have pgBackRest read the stanza's whole repository; what is wrong with the backup or the archive, if anything.
+
+        It compares stored bytes with their checksums, in a time that grows with the repository, not with the backup.
+        """
+        text, _warnings = self._program.call("verify", "--output=text", "--verbose", *self._repo())
+        seen = False
+        problems = [line.strip() for line in text.splitlines() if line.startswith("  No usable")]
+        lines = text.splitlines()
+        for line, following in zip(lines, [*lines[1:], ""]):
+            row = _VERIFIED.match(line)
+            if not row or (row.group(1) == "backup" and row.group(2) != backup.label):
+                continue
+            seen = seen or row.group(1) == "backup"
+            counts = [word.strip() for word in following.split(",") if not word.strip().endswith(": 0")]
+            state = re.match(r"status: ([^,]+)", row.group(3))
+            if (state and state.group(1) != "valid") or (not state and following.startswith("    ") and counts):
+                kind = "backup" if row.group(1) == "backup" else "archive"
+                problems.append(f"{kind} {row.group(2)}: {row.group(3)}{': ' if counts else ''}{', '.join(counts)}")
+        if not seen and not problems:
+            problems.append(f"backup {backup.label}: pgbackrest verify did not find it")
+        return problems
+
+    # --- the catalogue --------------------------------------------------------------------------------------
+
+    def _repo(self) -> list[str]:
+        """The option that keeps every call on one repository, where there are several."""
+        return [f"--repo={self._key}"] if self._key else []
+
+    def _status(self) -> int:
+        """Read `info`; returns the chosen repository's status code. Raises OpsError where none can be read."""
+        document = self._program.document("info")
+        stanza = next((entry for entry in document if entry["name"] == self.stanza), None)
+        if stanza is None:
+            return _NO_PATH
+        repositories: list[dict[str, Any]] = stanza["repo"]
+        readable = [entry for entry in repositories if entry["status"]["code"] in (_OK, _NO_BACKUP)]
+        empty = [entry for entry in repositories if entry["status"]["code"] in (_NO_PATH, _NO_DATA)]
+        if not readable and not empty:
+            raise OpsError("; ".join(self._program.told("info", entry["status"]["message"]) for entry in repositories))
+        chosen = (readable or empty)[0]
+        self._key = chosen["key"] if len(repositories) > 1 else None
+        mine = chosen["key"]
+        self._databases = {
+            entry["id"]: (entry["version"], str(entry["system-id"])) for entry in stanza["db"] if entry["repo-key"] == mine
+        }
+        current = max(self._databases, default=0)
+        self._archive_id = f"{self._databases[current][0]}-{current}" if current else ""
+        self._entries = [entry for entry in stanza["backup"] if entry["database"]["repo-key"] == mine]
+        return int(chosen["status"]["code"])
+
+    def _catalogue(self) -> list[dict[str, Any]]:
+        """`info`'s entries of the backups. Raises OpsError where there is no such stanza."""
+        if self._status() in (_NO_PATH, _NO_DATA):
+            raise OpsError(self._program.told("info", "has a stanza-create been performed"))
+        return self._entries
+
+    def _manifest_digest(self, label: str) -> str:
+        """SHA-256 of a backup's manifest, or an empty string where both copies of it are gone."""
+        for name in ("backup.manifest", "backup.manifest.copy"):
+            place = f"backup/{self.stanza}/{label}/{name}"
+            content = self._program.read(place, "--ignore-missing", *self._repo())
+            if content:
+                return hashlib.sha256(content).hexdigest()
+        return ""
+
+    def _problem(self, entry: dict[str, Any], digest: str, labels: list[str]) -> str:
+        """Why a backup can't be trusted, from the catalogue alone."""
+        version, _identity = self._databases[entry["database"]["id"]]
+        archive_id = f"{version}-{entry['database']['id']}"
+        if not digest:
+            return "its manifest is missing from the repository"
+        gone = [label for label in entry.get("reference") or [] if label not in labels]
+        if gone:
+            return f"it builds on backup {', '.join(gone)}, which is gone"
+        if not entry["archive"]["start"] or not entry.get("lsn", {}).get("start"):
+            return "it was taken without its WAL (offline or with --no-archive-check)"
+        if archive_id != self._archive_id:
+            return (
+                f"it is of an earlier cluster of this stanza (archive {archive_id}, now {self._archive_id}); "
+                "bring it back with pgbackrest restore itself"
+            )
+        if entry["error"]:
+            return f"it holds pages with invalid checksums, in {self._invalid_files(entry['label'])}"
+        return ""
+
+    def _invalid_files(self, label: str) -> str:
+        document = self._program.document("info", f"--set={label}", *self._repo())
+        files = [name for entry in document[0]["backup"] for name in entry.get("error-list") or []]
+        more = f" and {len(files) - 5} more" if len(files) > 5 else ""
+        return f"{', '.join(files[:5])}{more}" if files else "files that its manifest names"
+
+
+def _backup(entry: dict[str, Any], database: tuple[str, str], digest: str, problem: str) -> Backup:
+    version, identity = database
+    positions = entry.get("lsn") or {}
+    segment = entry["archive"]["start"] or "00000000"
+    return Backup(
+        label=entry["label"],
+        type=entry["type"],
+        started=datetime.fromtimestamp(entry["timestamp"]["start"], timezone.utc),
+        # Whole seconds are kept: only at the end of that second the backup is surely consistent.
+        finished=datetime.fromtimestamp(entry["timestamp"]["stop"] + 1, timezone.utc),
+        timeline=int(segment[:8], 16),
+        start_lsn=positions.get("start") or "0/0",
+        stop_lsn=positions.get("stop") or "0/0",
+        bytes=int(entry["info"]["size"]),
+        major=int(version.split(".")[0]),
+        system_identifier=identity,
+        manifest_sha256=digest,
+        problem=problem,
+    )

@@ -1,0 +1,92 @@
+# Copyright (c) 2026, boringdb.ops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The pgbackrest program: called for one stanza, its many-line errors told in one line with what to do about them.
+
+pgBackRest answers some failures with exit code 0 (`info` of an unreachable repository, `verify` of a damaged one),
+so its callers judge what was printed, too.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from typing import Any
+
+from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError
+from ansible_collections.boringdb.ops.plugins.module_utils._core.process import environment, run
+
+#: The place where pgBackRest itself looks, after /etc/pgbackrest/pgbackrest.conf; then no `--config` is passed.
+DEFAULT_CONFIG = "/etc/pgbackrest.conf"
+#: Errors and warnings to standard error, nothing else to standard output than the answer, whatever the file says.
+_QUIET = ("--log-level-console=off", "--log-level-stderr=warn", "--no-log-timestamp")
+_ERROR = re.compile(r"^ERROR: \[(\d+)\]: (.*)", re.MULTILINE)
+_WARNING = re.compile(r"^WARN: (.*)", re.MULTILINE)
+_FOREIGN_KEY = re.compile(r"unable to load info file.*key/value found outside of section|unable to flush", re.DOTALL)
+_UNREACHABLE = re.compile(r"remote-\d+ (?:process|\S+ protocol) on '[^']*'|\[HostConnectError\]|unable to connect to|unable to find host")
+#: The same for a repository in a local directory; only of commands that touch nothing else.
+_UNREADABLE = re.compile(r"unable to (?:list file info for|get info for|open) (?:file|path)\S* .*\[\d+\]")
+_READING = ("info", "repo-ls", "repo-get")
+
+
+class Pgbackrest:
+    """The program with the options that every call of one stanza has in common."""
+
+    def __init__(self, stanza: str, config_path: str) -> None:
+        self.stanza = stanza
+        self.config_path = config_path
+
+    def argv(self, command: str, *words: str) -> list[str]:
+        """`command` as an argument list."""
+        config = [] if self.config_path == DEFAULT_CONFIG else [f"--config={self.config_path}"]
+        return ["pgbackrest", *config, f"--stanza={self.stanza}", *_QUIET, command, *words]
+
+    def call(self, command: str, *words: str) -> tuple[str, list[str]]:
+        """Run `command` to its end; returns what it printed and its warnings. Raises OpsError in one line."""
+        done = run(self.argv(command, *words), check=False)
+        if done.returncode != 0:
+            raise OpsError(self.told(command, done.stderr or done.stdout, done.returncode))
+        return done.stdout, _WARNING.findall(done.stderr)
+
+    def document(self, command: str, *words: str) -> Any:
+        """The JSON that `command` prints."""
+        text, _warnings = self.call(command, "--output=json", *words)
+        try:
+            return json.loads(text)
+        except ValueError as exc:
+            raise OpsError(f"pgbackrest {command} of stanza {self.stanza} did not answer in JSON: {exc}") from exc
+
+    def read(self, path: str, *words: str) -> bytes:
+        """A file of the repository, decrypted but not decompressed."""
+        done = subprocess.run(  # noqa: PLW1510 - the exit code is judged below
+            self.argv("repo-get", *words, path), env=environment(), stdin=subprocess.DEVNULL, capture_output=True
+        )
+        if done.returncode != 0:
+            raise OpsError(self.told("repo-get", done.stderr.decode(errors="replace"), done.returncode))
+        return done.stdout
+
+    def told(self, command: str, text: str, code: int = 0) -> str:
+        """One line for what pgBackRest printed: what it means where that is known, else its own first words."""
+        if _FOREIGN_KEY.search(text):
+            # What follows in pgBackRest's message is the encrypted file itself: never repeat it.
+            return (
+                f"the repository of stanza {self.stanza} can't be read: it is encrypted with another key than this "
+                f"host has, or damaged; compare repo1-cipher-type and repo1-cipher-pass with the repository host's"
+            )
+        said = one_line(text)
+        if _UNREACHABLE.search(text) or (command in _READING and _UNREADABLE.search(text)):
+            return f"the repository can't be reached: {said}"
+        if "has a stanza-create been performed" in text:
+            return f"the repository has no stanza {self.stanza}; create it (pgbackrest stanza-create) or correct its name"
+        number = _ERROR.search(text)
+        named = f"pgbackrest {command} of stanza {self.stanza} failed with error {number.group(1) if number else code}"
+        return f"{named}: {said or 'it said nothing'}"
+
+
+def one_line(text: str) -> str:
+    """The words of an error message with its first hint, without its number, repetitions and retries."""
+    lines = [re.sub(r"^(?:ERROR: )?\[\w+\]:? ", "", line.strip()) for line in text.splitlines() if line.strip()]
+    words = [line for line in lines if not re.match(r"HINT:|WARN:|\w+Error: |on retry ", line)]
+    hints = [line for line in lines if line.startswith("HINT:")]
+    return "; ".join(dict.fromkeys([*words[:2], *hints[:1]]))

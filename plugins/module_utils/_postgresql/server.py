@@ -1,0 +1,221 @@
+# Copyright (c) 2026, boringdb.ops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One PostgreSQL server on this host: where its files and programs are, and what state it is in."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Callable, Iterator, Mapping, Optional
+
+from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError
+from ansible_collections.boringdb.ops.plugins.module_utils._core.files import read_text
+from ansible_collections.boringdb.ops.plugins.module_utils._core.process import run, tail
+
+try:
+    import psycopg
+except ImportError:
+    psycopg = None
+
+#: pg_controldata's words for a server that was stopped in good order.
+CLEAN_STATES = ("shut down", "shut down in recovery")
+
+#: Options of every module that works on one server; the doc fragment `server` describes them.
+SERVER_OPTIONS: dict[str, dict[str, Any]] = {
+    "engine": {"type": "str", "default": "postgresql", "choices": ["postgresql"]},
+    "data_dir": {"type": "path", "required": True},
+    "config_dir": {"type": "path"},
+    "bin_dir": {"type": "path"},
+    "port": {"type": "int", "default": 5432},
+    "socket_dir": {"type": "path", "default": "/var/run/postgresql"},
+    "service": {"type": "str", "default": "process"},
+    "login_user": {"type": "str", "default": "postgres"},
+    "login_db": {"type": "str", "default": "postgres"},
+}
+
+
+def find_programs(version: Optional[int] = None) -> Optional[str]:
+    """The directory of the server programs of `version` (a major number), or of the newest there is."""
+    wanted = str(version) if version else "*"
+    places = [*Path("/usr/lib/postgresql").glob(f"{wanted}/bin"), *Path("/").glob(f"usr/pgsql-{wanted}/bin")]
+    found = [place for place in places if (place / "postgres").exists()]
+    return str(max(found, key=lambda place: int(re.findall(r"\d+", str(place))[0]))) if found else None
+
+
+def await_condition(condition: Callable[[], bool], seconds: float, every: float = 0.02) -> bool:
+    """Poll until `condition` holds or `seconds` have passed; returns whether it held."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(every)
+    return True
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server by its files. It may be running, stopped, or not there at all."""
+
+    data_dir: Path
+    config_dir: Path
+    bin_dir: str
+    port: int
+    socket_dir: str
+    service: str = "process"
+    login_user: str = "postgres"
+    login_db: str = "postgres"
+
+    @classmethod
+    def of(cls, params: Mapping[str, Any]) -> Server:
+        """The server that a module's options name."""
+        data_dir = Path(params["data_dir"])
+        config_dir = Path(params.get("config_dir") or data_dir)
+        version = read_text(data_dir / "PG_VERSION").strip()
+        bin_dir = params.get("bin_dir") or find_programs(int(version) if version.isdigit() else None) or ""
+        return cls(
+            data_dir=data_dir,
+            config_dir=config_dir,
+            bin_dir=bin_dir,
+            port=params["port"],
+            socket_dir=params["socket_dir"],
+            service=params.get("service") or "process",
+            login_user=params.get("login_user") or "postgres",
+            login_db=params.get("login_db") or "postgres",
+        )
+
+    # --- files and programs ---------------------------------------------------------------------------------
+
+    @property
+    def log_file(self) -> Path:
+        """Where a plain process writes before its logging collector runs, and what start-up errors are read from."""
+        return self.data_dir.with_name(f"{self.data_dir.name}.log")
+
+    @property
+    def major(self) -> int:
+        """The major version of the data directory, 0 where there is none."""
+        version = read_text(self.data_dir / "PG_VERSION").strip()
+        return int(version) if version.isdigit() else 0
+
+    def program(self, name: str) -> str:
+        """The path of a server program of this server's version."""
+        return str(Path(self.bin_dir) / name) if self.bin_dir else name
+
+    def exists(self) -> bool:
+        """Whether a data directory has been initialised here."""
+        return (self.data_dir / "PG_VERSION").exists()
+
+    def control(self) -> dict[str, str]:
+        """pg_controldata's lines as a mapping, e.g. `{"Database cluster state": "shut down", …}`."""
+        done = run([self.program("pg_controldata"), "-D", str(self.data_dir)])
+        pairs = (line.split(":", 1) for line in done.stdout.splitlines() if ":" in line)
+        return {key.strip(): value.strip() for key, value in pairs}
+
+    # --- state ----------------------------------------------------------------------------------------------
+
+    def pid(self) -> int:
+        """The postmaster's process id, 0 where none lives."""
+        first = read_text(self.data_dir / "postmaster.pid").split("\n", 1)[0].strip()
+        if not first.isdigit():
+            return 0
+        try:
+            os.kill(int(first), 0)
+        except ProcessLookupError:
+            return 0
+        except PermissionError:
+            pass
+        # A stale file after a power cut may name a stranger's process.
+        with contextlib.suppress(OSError):
+            if "postgres" not in Path(f"/proc/{first}/comm").read_text() and Path("/proc").exists():
+                return 0
+        return int(first)
+
+    def running(self) -> bool:
+        """Whether a postmaster lives on this data directory."""
+        return self.pid() != 0
+
+    def accepting(self) -> bool:
+        """Whether the server answers connections."""
+        try:
+            with self.connect(timeout=2):
+                return True
+        except OpsError:
+            return False
+
+    def await_ready(self, seconds: float) -> None:
+        """Wait until the server accepts connections; raises OpsError with its last words when it does not."""
+        if not await_condition(lambda: self.accepting() or not self.running(), seconds) or not self.running():
+            raise OpsError(f"the server on port {self.port} did not come up within {seconds:g} s: {self.last_words()}")
+
+    def last_words(self) -> str:
+        """The last errors of the start-up log."""
+        lines = read_text(self.log_file).splitlines()[-60:]
+        telling = [line for line in lines if re.search(r"FATAL|PANIC|ERROR|HINT|DETAIL", line)]
+        return tail("\n".join(telling or lines)) or "its log says nothing"
+
+    # --- SQL ------------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def connect(self, dbname: str = "", timeout: int = 10, **options: Any) -> Iterator[Any]:
+        """An autocommit connection over the local socket. Raises OpsError with the engine's answer."""
+        require_psycopg()
+        try:
+            connection = psycopg.connect(
+                host=self.socket_dir,
+                port=self.port,
+                user=self.login_user,
+                dbname=dbname or self.login_db,
+                connect_timeout=timeout,
+                application_name="boringdb.ops",
+                autocommit=True,
+                **options,
+            )
+        except psycopg.Error as exc:
+            raise OpsError(f"cannot connect to port {self.port} in {self.socket_dir}: {one_line(exc)}") from exc
+        try:
+            yield connection
+        except psycopg.Error as exc:
+            raise OpsError(one_line(exc)) from exc
+        finally:
+            connection.close()
+
+    # --- start and stop -------------------------------------------------------------------------------------
+
+    def start(self, seconds: float, options: str = "") -> None:
+        """Start it and wait until it accepts connections. Raises OpsError with its last words."""
+        if self.service == "process":
+            argv = [self.program("pg_ctl"), "start", "-D", str(self.data_dir), "-W", "-l", str(self.log_file)]
+            # pg_ctl hands -o to a shell, so nothing of a user's goes there but checked paths.
+            settings = f"-c config_file={self.config_dir / 'postgresql.conf'} {options}".strip()
+            run([*argv, "-o", settings], daemon=True)
+            await_condition(self.running, min(seconds, 5))
+        else:
+            run(["systemctl", "start", self.service], timeout=seconds)
+        self.await_ready(seconds)
+
+    def stop(self, seconds: float, mode: str = "fast") -> None:
+        """Stop it and wait for its end."""
+        if self.service == "process":
+            run([self.program("pg_ctl"), "stop", "-D", str(self.data_dir), "-m", mode, "-t", str(int(seconds)), "-w"])
+        else:
+            run(["systemctl", "stop", self.service], timeout=seconds)
+
+
+def require_psycopg() -> None:
+    """Raise OpsError naming the package and the interpreter where psycopg 3 is missing."""
+    if psycopg is None:
+        import sys
+
+        raise OpsError(
+            f"the Python library psycopg (version 3) is missing for {sys.executable}; "
+            "install the package python3-psycopg, or psycopg[binary] with pip"
+        )
+
+
+def one_line(error: BaseException) -> str:
+    """An engine's error as one line."""
+    return " ".join(str(error).split())

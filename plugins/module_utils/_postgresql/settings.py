@@ -1,0 +1,79 @@
+# Copyright (c) 2026, boringdb.ops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""PostgreSQL's configuration files as text: read, rendered, compared by meaning."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Mapping
+
+_MEMORY = {"B": 1, "kB": 1024, "MB": 1024**2, "GB": 1024**3, "TB": 1024**4}
+_TIME = {"us": 0.001, "ms": 1.0, "s": 1000.0, "min": 60_000.0, "h": 3_600_000.0, "d": 86_400_000.0}
+_QUANTITY = re.compile(r"^(-?\d+(?:\.\d+)?)\s*(B|kB|MB|GB|TB|us|ms|s|min|h|d)$")
+_TRUE, _FALSE = ("on", "true", "yes", "1"), ("off", "false", "no", "0")
+_LINE = re.compile(r"^\s*([A-Za-z_][\w.]*)\s*=?\s*(.*?)\s*$")
+NAME = re.compile(r"^[a-z_][a-z0-9_]*(\.[a-zA-Z_][\w]*)?$")
+
+
+def as_text(value: Any) -> str:
+    """An option's value as a configuration file has it: booleans as on and off."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return str(value)
+
+
+def normalised(value: str) -> str:
+    """A value in one spelling, so that `1GB` equals `1024MB` and `true` equals `on`."""
+    quantity = _QUANTITY.match(value.strip())
+    if quantity:
+        amount, unit = float(quantity.group(1)), quantity.group(2)
+        return f"{amount * _MEMORY[unit]:g}B" if unit in _MEMORY else f"{amount * _TIME[unit]:g}ms"
+    lowered = value.strip().lower()
+    if lowered in _TRUE:
+        return "on"
+    return "off" if lowered in _FALSE else value.strip()
+
+
+def quoted(value: str) -> str:
+    """A value between single quotes, as every setting may be written."""
+    return "'" + value.replace("'", "''") + "'"
+
+
+def parse(text: str) -> dict[str, str]:
+    """The settings of a configuration file, the last one of a name winning, without its includes."""
+    found: dict[str, str] = {}
+    for raw in text.splitlines():
+        line = _LINE.match(_without_comment(raw))
+        if line and not line.group(1).startswith("include"):
+            found[line.group(1).lower()] = _unquoted(line.group(2))
+    return found
+
+
+def render(settings: Mapping[str, Any], heading: str) -> str:
+    """A configuration file with these settings, sorted, one a line."""
+    lines = [f"{name} = {quoted(as_text(settings[name]))}" for name in sorted(settings)]
+    return "\n".join([f"# {heading}", *lines, ""])
+
+
+def same(left: Mapping[str, Any], right: Mapping[str, Any]) -> bool:
+    """Whether two sets of settings mean the same."""
+    return {name: normalised(as_text(value)) for name, value in left.items()} == {
+        name: normalised(as_text(value)) for name, value in right.items()
+    }
+
+
+def _without_comment(line: str) -> str:
+    inside = False
+    for index, char in enumerate(line):
+        if char == "'":
+            inside = not inside
+        elif char == "#" and not inside:
+            return line[:index]
+    return line
+
+
+def _unquoted(value: str) -> str:
+    if len(value) > 1 and value[0] == value[-1] == "'":
+        return value[1:-1].replace("''", "'")
+    return value

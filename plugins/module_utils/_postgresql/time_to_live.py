@@ -1,0 +1,114 @@
+# Copyright (c) 2026, boringdb.ops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A restored copy's time to live, kept by the drill host itself: production data must not outlive its purpose.
+
+A marker beside the data directory says that the copy is ours and until when. A detached process removes the copy at
+that time, whatever has become of the controller. After a reboot of the host the marker lets the next run clean up.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any, Optional
+
+from ansible_collections.boringdb.ops.plugins.module_utils._core.files import read_text, remove_tree, write_atomic
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server import Server, await_condition
+
+_LOOK_EVERY_SECONDS = 2.0
+
+
+def _beside(data_dir: Path, ending: str) -> Path:
+    return data_dir.with_name(f"{data_dir.name}.{ending}")
+
+
+def tablespaces(data_dir: Path) -> Path:
+    """Where a copy's tablespaces go."""
+    return _beside(data_dir, "tablespaces")
+
+
+def scratch(data_dir: Path) -> Path:
+    """Where single WAL segments are fetched to be read."""
+    return _beside(data_dir, "scratch")
+
+
+def marker(data_dir: Path) -> Optional[dict[str, Any]]:
+    """What the marker says, or None where the data directory is not a copy of ours."""
+    try:
+        said: dict[str, Any] = json.loads(read_text(_beside(data_dir, "restore.json")) or "null")
+        return said
+    except ValueError:
+        return None
+
+
+def mark(data_dir: Path, seconds: float, **more: Any) -> str:
+    """Claim the place for a copy and return the claim's token."""
+    token = os.urandom(8).hex()
+    note = {"token": token, "pid": os.getpid(), "until": time.time() + seconds, **more}
+    data_dir.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    write_atomic(_beside(data_dir, "restore.json"), json.dumps(note))
+    return token
+
+
+def keep(data_dir: Path) -> None:
+    """Note that the copy is kept on request until its time is over."""
+    said = marker(data_dir)
+    if said:
+        write_atomic(_beside(data_dir, "restore.json"), json.dumps({**said, "kept": True}))
+
+
+def remove(server: Server) -> bool:
+    """Stop a copy and remove all of it; returns whether there was anything."""
+    pid = server.pid()
+    if pid:
+        # Nothing of a copy is worth a clean shutdown.
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGQUIT)
+        if not await_condition(lambda: not server.running(), 30):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+            await_condition(lambda: not server.running(), 10)
+    data_dir = server.data_dir
+    places = [data_dir, tablespaces(data_dir), scratch(data_dir), server.log_file]
+    found = [remove_tree(place) for place in places]
+    socket = Path(server.socket_dir) / f".s.PGSQL.{server.port}"
+    for leftover in (socket, socket.with_name(socket.name + ".lock")):
+        leftover.unlink(missing_ok=True)
+    # Last, so that a removal that is interrupted is known as ours and finished by the next run.
+    found.append(remove_tree(_beside(data_dir, "restore.json")))
+    return any(found)
+
+
+def arm(server: Server, token: str) -> None:
+    """Start the detached process that removes the copy when its time is over."""
+    if os.fork():
+        os.wait()
+        return
+    os.setsid()
+    if os.fork():
+        os._exit(0)
+    try:
+        null = os.open(os.devnull, os.O_RDWR)
+        for stream in (0, 1, 2):
+            os.dup2(null, stream)
+        os.closerange(3, 1024)
+        os.chdir("/")
+        _watch(server, token)
+    finally:
+        os._exit(0)
+
+
+def _watch(server: Server, token: str) -> None:
+    while True:
+        said = marker(server.data_dir)
+        if not said or said.get("token") != token:
+            return
+        if time.time() >= said["until"]:
+            remove(server)
+            return
+        time.sleep(_LOOK_EVERY_SECONDS)

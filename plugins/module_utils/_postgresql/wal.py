@@ -1,0 +1,225 @@
+# Copyright (c) 2026, boringdb.ops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the archived WAL says: which commits it holds, whether it is whole, and how far a restore can go."""
+
+from __future__ import annotations
+
+import re
+import struct
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Iterable, Optional
+
+from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError
+from ansible_collections.boringdb.ops.plugins.module_utils._core.process import run, tail
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import lsn
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.repository import Repository
+
+_COMMIT = re.compile(
+    r"tx:\s+(\d+), lsn: ([0-9A-F]+/[0-9A-F]+), .*desc: COMMIT(?:_PREPARED)?\S* .*?"
+    r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d+)?) (?:UTC|GMT)"
+)
+_RESTORE_POINT = re.compile(r"lsn: ([0-9A-F]+/[0-9A-F]+), .*desc: RESTORE_POINT (\S+)")
+_HEAP = re.compile(r"desc: (INSERT|DELETE|MULTI_INSERT)(?:\+INIT)?:? (.*?)blkref #0: rel (\d+/\d+/\d+)")
+_TUPLES = re.compile(r"ntuples: (\d+)|(\d+) tuples")
+#: How pg_waldump says that a segment simply ends: zeros, or a record that goes on in the next segment.
+_ENDS = re.compile(r"invalid record length|expected at least \d+, got 0|could not find file|could not find a valid record")
+
+
+@dataclass(frozen=True)
+class Commit:
+    """One commit in the WAL: when, where and by which transaction."""
+
+    time: datetime
+    lsn: str
+    xid: int
+
+
+@dataclass(frozen=True)
+class Header:
+    """The long header at the start of a WAL segment."""
+
+    timeline: int
+    position: int
+    system_identifier: str
+    segment_size: int
+
+
+def header(path: Path) -> Header:
+    """Read a segment's first page header. Raises OpsError where it is none."""
+    with path.open("rb") as stream:
+        raw = stream.read(40)
+    if len(raw) < 40:
+        raise OpsError(f"WAL segment {path.name} is truncated to {len(raw)} bytes")
+    _magic, info, timeline, position, _rest, _pad, identity, size, _block = struct.unpack("=HHIQIIQII", raw)
+    if not info & 0x0002 or size & (size - 1) or not 1 << 20 <= size <= 1 << 30:
+        raise OpsError(f"WAL segment {path.name} does not begin with a WAL header")
+    return Header(timeline, position, str(identity), size)
+
+
+class Archive:
+    """The archived WAL of a repository along one line of timelines.
+
+    `scratch` is where segments are fetched to, one at a time; `waldump` is the pg_waldump of the right version.
+    """
+
+    def __init__(self, repository: Repository, waldump: str, scratch: Path) -> None:
+        self._repository = repository
+        self._waldump = waldump
+        self._scratch = scratch
+        self._commits: dict[str, list[Commit]] = {}
+        self.files = repository.archived()
+        self.names = sorted(name for name in self.files if lsn.SEGMENT.match(name))
+        self.size = self._segment_size()
+
+    def _segment_size(self) -> int:
+        known = {size for name, size in self.files.items() if lsn.SEGMENT.match(name) and size > 0}
+        plausible = [size for size in known if not size & (size - 1) and 1 << 20 <= size <= 1 << 30]
+        if plausible:
+            return max(plausible)
+        if not self.names:
+            return 16 << 20
+        return self._with_segment(self.names[-1], header).segment_size
+
+    def _with_segment(self, name, use):  # type: ignore[no-untyped-def]
+        """Fetch one segment, hand its path to `use`, and remove it again."""
+        self._scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
+        place = self._scratch / name
+        try:
+            self._repository.fetch_wal(name, place)
+            return use(place)
+        finally:
+            place.unlink(missing_ok=True)
+
+    # --- timelines ------------------------------------------------------------------------------------------
+
+    def lineage(self, backup_timeline: int, wanted: str) -> list[tuple[int, int]]:
+        """The timelines from the backup's to the wanted one, oldest first, each with the position it begins at.
+
+        `wanted` is `latest`, `current` (the backup's) or a number. Raises OpsError for one that is not reachable.
+        """
+        if wanted == "current":
+            return [(backup_timeline, 0)]
+        branches = [int(name[:8], 16) for name in self.files if lsn.HISTORY.match(name)]
+        if wanted == "latest":
+            for timeline in sorted(branches, reverse=True):
+                line = self._ancestry(timeline)
+                if timeline > backup_timeline and any(number == backup_timeline for number, _start in line):
+                    return line
+            return [(backup_timeline, 0)]
+        timeline = int(wanted)
+        line = self._ancestry(timeline) if timeline in branches else [(timeline, 0)]
+        if not any(number == backup_timeline for number, _start in line):
+            raise OpsError(
+                f"timeline {timeline} does not descend from the backup's timeline {backup_timeline}; "
+                f"the archive knows {', '.join(map(str, sorted({backup_timeline, *branches})))}"
+            )
+        return line
+
+    def _ancestry(self, timeline: int) -> list[tuple[int, int]]:
+        def parse(path: Path) -> list[tuple[int, int]]:
+            rows = [line.split("\t") for line in path.read_text().splitlines() if line.strip() and line[0] != "#"]
+            ends = [(int(row[0]), lsn.parse(row[1].strip())) for row in rows]
+            starts = [0, *(end for _timeline, end in ends)]
+            return list(zip([*(number for number, _end in ends), timeline], starts))
+
+        return list(self._with_segment(f"{timeline:08X}.history", parse))
+
+    def path(self, lineage: list[tuple[int, int]], start_lsn: str) -> tuple[list[str], list[str]]:
+        """The segments recovery reads from `start_lsn` on along `lineage`, and those among them that are missing."""
+        number = lsn.parse(start_lsn) // self.size
+        own = {timeline for timeline, _start in lineage}
+        held = [lsn.segment_start(name, self.size) for name in self.names if lsn.segment_timeline(name) in own]
+        last = max(held, default=-1) // self.size
+        present: list[str] = []
+        missing: list[str] = []
+        for segment in range(number, last + 1):
+            begun = [timeline for timeline, start in lineage if start // self.size <= segment]
+            name = lsn.segment_name(max(begun), segment * self.size, self.size)
+            (present if name in self.files else missing).append(name)
+        return present, missing
+
+    def faulty(self, names: Iterable[str], system_identifier: str) -> list[str]:
+        """What is wrong with the segments, without fetching more than the tool must: size, and whose WAL it is."""
+        found = [
+            f"{name} is truncated to {self.files[name]} of {self.size} bytes"
+            for name in names
+            if 0 <= self.files[name] != self.size
+        ]
+        for name in list(names)[:1]:
+            try:
+                head = self._with_segment(name, header)
+            except OpsError as exc:
+                found.append(str(exc))
+                continue
+            if head.system_identifier != system_identifier:
+                found.append(
+                    f"{name} is of another cluster (system identifier {head.system_identifier}, "
+                    f"the backup's is {system_identifier})"
+                )
+        return found
+
+    # --- records --------------------------------------------------------------------------------------------
+
+    def commits(self, name: str) -> list[Commit]:
+        """The commits in one segment, in the order of the log. Raises OpsError where the WAL is corrupt."""
+        if name not in self._commits:
+            rows = (_COMMIT.search(line) for line in self._dump(name, ["Transaction"]))
+            self._commits[name] = [
+                Commit(_moment(row.group(3)), row.group(2), int(row.group(1))) for row in rows if row
+            ]
+        return self._commits[name]
+
+    def restore_points(self, name: str) -> dict[str, str]:
+        """The named restore points in one segment, with their positions."""
+        rows = (_RESTORE_POINT.search(line) for line in self._dump(name, ["XLOG"]))
+        return {row.group(2): row.group(1) for row in rows if row}
+
+    def changes(self, names: Iterable[str], start_lsn: str, end_lsn: str) -> dict[str, dict[str, int]]:
+        """Rows inserted and deleted per relation file (`tablespace/database/file`) between two positions.
+
+        Aborted transactions count too, so these are bounds, not exact numbers.
+        """
+        first, last = lsn.parse(start_lsn), lsn.parse(end_lsn)
+        found: dict[str, dict[str, int]] = {}
+        for name in names:
+            start = lsn.segment_start(name, self.size)
+            if start + self.size <= first or start > last:
+                continue
+            for line in [*self._dump(name, ["Heap"]), *self._dump(name, ["Heap2"])]:
+                row = _HEAP.search(line)
+                if not row:
+                    continue
+                tuples = _TUPLES.search(row.group(2)) if row.group(1) == "MULTI_INSERT" else None
+                count = int(tuples.group(1) or tuples.group(2)) if tuples else 1
+                entry = found.setdefault(row.group(3), {"inserts": 0, "deletes": 0})
+                entry["deletes" if row.group(1) == "DELETE" else "inserts"] += count
+        return found
+
+    def _dump(self, name: str, managers: list[str]) -> list[str]:
+        def use(place: Path) -> list[str]:
+            wanted = [word for manager in managers for word in ("-r", manager)]
+            done = run([self._waldump, "-p", str(place.parent), *wanted, name], check=False)
+            if done.returncode != 0 and not _ENDS.search(done.stderr):
+                raise OpsError(f"WAL segment {name} is damaged: {tail(done.stderr, 1)}")
+            return done.stdout.splitlines()
+
+        return list(self._with_segment(name, use))
+
+    def last_commit(self, names: list[str], from_lsn: str, most: int = 64) -> Optional[Commit]:
+        """The newest commit after `from_lsn`, looked for in the last `most` segments. None: the cluster was idle."""
+        floor = lsn.parse(from_lsn)
+        for name in reversed(names[-most:]):
+            later = [commit for commit in self.commits(name) if lsn.parse(commit.lsn) >= floor]
+            if later:
+                return later[-1]
+            if lsn.segment_start(name, self.size) <= floor:
+                break
+        return None
+
+
+def _moment(text: str) -> datetime:
+    form = "%Y-%m-%d %H:%M:%S.%f" if "." in text else "%Y-%m-%d %H:%M:%S"
+    return datetime.strptime(text, form).replace(tzinfo=timezone.utc)

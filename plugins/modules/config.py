@@ -1,0 +1,120 @@
+#!/usr/bin/python
+# Copyright (c) 2026, boringdb.ops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: config
+short_description: Declares a database server's settings and client authentication
+version_added: 0.1.0
+author: boringdb.ops contributors
+description:
+  - Writes the declared settings to one file below C(conf.d), and the authentication rules to C(pg_hba.conf).
+  - The server's own program reads a copy first. What it refuses is never put in place.
+  - A running server is reloaded. What only a restart applies is returned in RV(restart_required); nothing is restarted.
+  - Values are compared by meaning. V(1GB) equals V(1024MB).
+extends_documentation_fragment:
+  - boringdb.ops.server
+  - boringdb.ops.attributes
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+  platform:
+    platforms: posix
+options:
+  settings:
+    description: All settings of O(file). One that is no longer listed returns to its default.
+    type: dict
+    default: {}
+  file:
+    description: The name of the file below C(conf.d), without its ending. Files are read in the order of their names.
+    type: str
+    default: boringdb
+  hba:
+    description: The whole of C(pg_hba.conf), first match first. When it is left out, the file is not touched.
+    type: list
+    elements: dict
+    suboptions:
+      type:
+        description: The kind of connection.
+        type: str
+        choices: [local, host, hostssl, hostnossl]
+        required: true
+      database:
+        description: A database, V(all) or V(replication); several are separated by commas.
+        type: str
+        required: true
+      user:
+        description: An account, or V(all); several are separated by commas.
+        type: str
+        required: true
+      address:
+        description: A network in CIDR notation or a host name. Left out for V(local).
+        type: str
+      method:
+        description: How the client proves who it is.
+        type: str
+        choices: [scram-sha-256, peer, cert, reject, trust, ldap, gss, pam, radius, ident, md5]
+        required: true
+"""
+
+EXAMPLES = r"""
+- name: Declare what the server needs
+  become: true
+  become_user: postgres
+  boringdb.ops.config:
+    data_dir: /var/lib/postgresql/15/main
+    config_dir: /etc/postgresql/15/main
+    settings:
+      shared_buffers: 2GB
+      archive_mode: true
+    hba:
+      - {type: local, database: all, user: all, method: peer}
+      - {type: host, database: all, user: all, address: 10.0.0.0/8, method: scram-sha-256}
+"""
+
+RETURN = r"""
+restart_required:
+  description: The settings whose new value awaits a restart.
+  returned: success
+  type: list
+  elements: str
+  sample: [shared_buffers]
+overridden:
+  description: The declared settings that another place (C(postgresql.auto.conf), the command line) overrides.
+  returned: success
+  type: list
+  elements: str
+"""
+
+from ansible_collections.boringdb.ops.plugins.module_utils._core.module import Cells, run
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.config import config
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server import SERVER_OPTIONS
+
+CELLS: Cells = {"postgresql": config}
+METHODS = ["scram-sha-256", "peer", "cert", "reject", "trust", "ldap", "gss", "pam", "radius", "ident", "md5"]
+
+
+def main() -> None:
+    """Run the module."""
+    rule = {
+        "type": {"type": "str", "choices": ["local", "host", "hostssl", "hostnossl"], "required": True},
+        "database": {"type": "str", "required": True},
+        "user": {"type": "str", "required": True},
+        "address": {"type": "str"},
+        "method": {"type": "str", "choices": METHODS, "required": True},
+    }
+    own = {
+        "settings": {"type": "dict", "default": {}},
+        "file": {"type": "str", "default": "boringdb"},
+        "hba": {"type": "list", "elements": "dict", "options": rule},
+    }
+    run("config", CELLS, {**SERVER_OPTIONS, **own})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,349 @@
+#!/usr/bin/python
+# Copyright (c) 2026, boringdb.ops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: evidence
+short_description: Sign, append and verify records of operations
+version_added: 0.1.0
+description:
+  - Keeps a ledger in which every operation on a database leaves one signed record.
+  - A record is an in-toto Statement v1 in a DSSE envelope, signed with ed25519, one file per record.
+  - The records of a cluster form a hash chain, so that an altered, removed or re-ordered record shows.
+  - The chain alone shows neither a tail that was cut off nor a ledger that was signed anew by whoever holds the key.
+    Keep the returned O(ignore:head) outside of the ledger and give it back as O(witnesses) to have these shown too.
+  - Runs where the key is, which is the controller. Delegate it to localhost and run it with the interpreter
+    of Ansible itself, as the role P(boringdb.ops.evidence#role) does.
+author:
+  - boringdb.ops contributors (@boringdb)
+requirements:
+  - cryptography
+extends_documentation_fragment:
+  - boringdb.ops.attributes
+attributes:
+  check_mode:
+    support: full
+    details:
+      - The record is checked and signed in memory, and nothing is written.
+  diff_mode:
+    support: full
+  platform:
+    platforms: posix
+options:
+  state:
+    description:
+      - V(recorded) signs O(record) and appends it to the chain of its cluster. Giving the very same record again
+        changes nothing.
+      - V(verified) verifies the whole ledger, or the chain of O(cluster), and fails when anything is wrong with it.
+      - V(keypair) creates the signing key and its public half where they do not exist, and never replaces either.
+    type: str
+    choices: [recorded, verified, keypair]
+    default: recorded
+  ledger:
+    description:
+      - Folder of the ledger. Created by the first record.
+      - Needed for the states V(recorded) and V(verified).
+    type: path
+  private_key:
+    description:
+      - Path of the signing key, PKCS#8 in PEM. Refused when group or others may read it.
+      - Needed for the states V(recorded) and V(keypair).
+    type: path
+  passphrase:
+    description:
+      - Passphrase of the signing key, if it has one.
+    type: str
+  public_key:
+    description:
+      - Paths of the public keys that are trusted. Several are needed where the signing key was replaced.
+      - Needed for O(state=verified). The keys that lie inside the ledger are never trusted by themselves,
+        as whoever can rewrite the ledger can rewrite them too.
+      - For O(state=keypair) the one path of the public half, by default the private key's path
+        with the ending C(.pub.pem).
+    type: list
+    elements: path
+  record:
+    description:
+      - What was done and found. Needed for O(state=recorded).
+      - All problems of a record are named at once, and a record with a problem is not signed.
+      - Facts that look like a secret are refused. In O(record.error), O(record.corrective_action) and the messages
+        of checks, what looks like a secret is replaced by C([redacted]).
+    type: dict
+    suboptions:
+      operation:
+        description: The word of the operation, for example V(restore_drill).
+        type: str
+        required: true
+      cluster:
+        description: The cluster it was done on. It names a folder in the ledger.
+        type: str
+        required: true
+      engine:
+        description: The database engine, for example V(postgresql).
+        type: str
+        required: true
+      versions:
+        description: Versions, a text at C(engine) and a dictionary at C(tools).
+        type: dict
+        default: {}
+      operator:
+        description:
+          - Who ran it, a dictionary with C(user) and C(awx_job). Defaults to the account and the AWX job
+            that run the module.
+        type: dict
+      started:
+        description: When it started, RFC 3339 in UTC.
+        type: str
+        required: true
+      finished:
+        description: When it ended, RFC 3339 in UTC.
+        type: str
+        required: true
+      objectives:
+        description: What it was measured against, numbers at C(rto_seconds) and C(rpo_seconds).
+        type: dict
+        default: {}
+      measurements:
+        description: What was measured, a flat dictionary of names and numbers or short texts.
+        type: dict
+        default: {}
+      checks:
+        description:
+          - What was checked, each with C(name), C(required), C(status) (V(passed), V(failed) or V(skipped)) and
+            optionally C(expected), C(actual), C(seconds), C(message).
+        type: list
+        elements: dict
+        default: []
+      verdict:
+        description:
+          - Derived from the checks. When given, it must be what the checks say.
+        type: str
+        choices: [verified, failed, error]
+      error:
+        description: Why the operation could not be finished, if it could not.
+        type: str
+      subjects:
+        description: What the record is about, each with C(name) and C(digest.sha256).
+        type: list
+        elements: dict
+        required: true
+      controls:
+        description: Identifiers of the controls that it supports. For a restore drill these are filled in.
+        type: list
+        elements: str
+      approval:
+        description: Who approved it, a text or a dictionary.
+        type: raw
+      corrective_action:
+        description: What was done about a failure.
+        type: str
+  cluster:
+    description:
+      - Verify the chain of this cluster only.
+    type: str
+  witnesses:
+    description:
+      - Head digests that were kept outside of the ledger, by cluster, one or a list of them.
+      - Each must still be found in the chain of its cluster.
+    type: dict
+  lock_timeout:
+    description:
+      - Seconds to wait for another writer of the same chain.
+    type: int
+    default: 60
+seealso:
+  - module: boringdb.ops.report
+"""
+
+EXAMPLES = r"""
+- name: Create the signing key
+  boringdb.ops.evidence:
+    state: keypair
+    private_key: /etc/boringdb/evidence.pem
+    public_key: /etc/boringdb/evidence.pub.pem
+  delegate_to: localhost
+
+- name: Record a restore drill
+  boringdb.ops.evidence:
+    ledger: /srv/evidence
+    private_key: /etc/boringdb/evidence.pem
+    record:
+      operation: restore_drill
+      cluster: orders
+      engine: postgresql
+      versions: {engine: "17.5", tools: {pgbackrest: "2.55"}}
+      started: "2026-01-31T03:00:00Z"
+      finished: "2026-01-31T03:04:12Z"
+      objectives: {rto_seconds: 900, rpo_seconds: 300}
+      measurements: {rto_seconds: 187.4, rpo_seconds: 41.2}
+      checks:
+        - {name: relations_exact, required: true, status: passed, expected: 212, actual: 212, seconds: 3.1}
+      subjects:
+        - name: backup manifest 20260130-010002F
+          digest: {sha256: 2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae}
+  delegate_to: localhost
+  vars:
+    ansible_python_interpreter: "{{ ansible_playbook_python }}"
+
+- name: Verify the whole ledger
+  boringdb.ops.evidence:
+    state: verified
+    ledger: /srv/evidence
+    public_key: [/etc/boringdb/evidence.pub.pem]
+    witnesses:
+      orders: 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
+  delegate_to: localhost
+"""
+
+RETURN = r"""
+head:
+  description:
+    - SHA-256 of the new record's file, the digest to mail or store outside of the ledger.
+    - In check mode what it would be.
+  returned: O(state=recorded)
+  type: str
+  sample: 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
+previous:
+  description: SHA-256 of the file of the record before, null for the first.
+  returned: O(state=recorded)
+  type: str
+sequence:
+  description: Place of the record in its chain, from 1.
+  returned: O(state=recorded)
+  type: int
+path:
+  description: File of the record.
+  returned: O(state=recorded)
+  type: str
+cluster:
+  description: Cluster of the record.
+  returned: O(state=recorded)
+  type: str
+verdict:
+  description: What the checks say, V(verified), V(failed) or V(error).
+  returned: O(state=recorded)
+  type: str
+statement:
+  description: The in-toto Statement that was signed.
+  returned: O(state=recorded)
+  type: dict
+keyid:
+  description: SHA-256 of the public key in DER.
+  returned: O(state=recorded) or O(state=keypair)
+  type: str
+created:
+  description: Paths that were created.
+  returned: O(state=keypair)
+  type: list
+  elements: str
+private_key:
+  description: Path of the private key.
+  returned: O(state=keypair)
+  type: str
+public_key:
+  description: Path of the public key.
+  returned: O(state=keypair)
+  type: str
+verified:
+  description: Whether nothing is wrong with the ledger.
+  returned: O(state=verified)
+  type: bool
+findings:
+  description: Everything that is wrong, also returned when the module fails for it.
+  returned: O(state=verified)
+  type: list
+  elements: dict
+  contains:
+    cluster:
+      description: Cluster.
+      type: str
+    kind:
+      description:
+        - One of V(altered), V(removed), V(reordered), V(duplicate), V(foreign_key), V(unparsable), V(misplaced),
+          V(witness), V(empty).
+      type: str
+    record:
+      description: File name, empty where the chain as a whole is meant.
+      type: str
+    message:
+      description: What is wrong, in one line.
+      type: str
+clusters:
+  description: By cluster the number of records and of findings, and the digest of the chain's head.
+  returned: O(state=verified)
+  type: dict
+keyids:
+  description: Ids of the trusted keys.
+  returned: O(state=verified)
+  type: list
+  elements: str
+"""
+
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError
+from ansible_collections.boringdb.ops.plugins.module_utils._core.evidence import (
+    NotVerified,
+    keypair,
+    recorded,
+    verified,
+)
+from ansible_collections.boringdb.ops.plugins.module_utils._core.keys import MISSING_CRYPTOGRAPHY
+
+STATES = {"recorded": recorded, "verified": verified, "keypair": keypair}
+
+RECORD = {
+    "operation": {"type": "str", "required": True},
+    "cluster": {"type": "str", "required": True},
+    "engine": {"type": "str", "required": True},
+    "versions": {"type": "dict", "default": {}},
+    "operator": {"type": "dict"},
+    "started": {"type": "str", "required": True},
+    "finished": {"type": "str", "required": True},
+    "objectives": {"type": "dict", "default": {}},
+    "measurements": {"type": "dict", "default": {}},
+    "checks": {"type": "list", "elements": "dict", "default": []},
+    "verdict": {"type": "str", "choices": ["verified", "failed", "error"]},
+    "error": {"type": "str"},
+    "subjects": {"type": "list", "elements": "dict", "required": True},
+    "controls": {"type": "list", "elements": "str"},
+    "approval": {"type": "raw"},
+    "corrective_action": {"type": "str"},
+}
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "state": {"type": "str", "choices": ["recorded", "verified", "keypair"], "default": "recorded"},
+            "ledger": {"type": "path"},
+            "private_key": {"type": "path", "no_log": False},
+            "passphrase": {"type": "str", "no_log": True},
+            "public_key": {"type": "list", "elements": "path", "no_log": False},
+            "record": {"type": "dict", "options": RECORD},
+            "cluster": {"type": "str"},
+            "witnesses": {"type": "dict"},
+            "lock_timeout": {"type": "int", "default": 60},
+        },
+        required_if=[
+            ("state", "recorded", ["ledger", "private_key", "record"]),
+            ("state", "verified", ["ledger", "public_key"]),
+            ("state", "keypair", ["private_key"]),
+        ],
+        supports_check_mode=True,
+    )
+    if MISSING_CRYPTOGRAPHY:
+        module.fail_json(msg=missing_required_lib("cryptography"), exception=MISSING_CRYPTOGRAPHY)
+    try:
+        outcome = STATES[module.params["state"]](module.params, module.check_mode)
+    except NotVerified as error:
+        module.fail_json(msg=str(error), **error.facts)
+    except OpsError as error:
+        module.fail_json(msg=str(error))
+    diff = {"before": outcome.before, "after": outcome.after}
+    module.exit_json(changed=outcome.changed, diff=diff, **outcome.facts)
+
+
+if __name__ == "__main__":
+    main()

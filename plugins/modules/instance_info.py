@@ -1,0 +1,108 @@
+#!/usr/bin/python
+# Copyright (c) 2026, boringdb.ops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: instance_info
+short_description: Tells what one database server is
+version_added: 0.1.0
+author: boringdb.ops contributors
+description:
+  - Reads from the engine what the server is, running or stopped. Its role, position, lag, replicas and slots, archiver, and
+    the settings that await a restart.
+  - Nothing is declared in an inventory. Playbooks ask this module who is primary.
+extends_documentation_fragment:
+  - boringdb.ops.server
+  - boringdb.ops.attributes
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: none
+  platform:
+    platforms: posix
+"""
+
+EXAMPLES = r"""
+- name: Discover the members' roles
+  become: true
+  become_user: postgres
+  boringdb.ops.instance_info:
+    data_dir: /var/lib/postgresql/15/main
+  register: discovered
+
+- name: Group the members by role
+  ansible.builtin.group_by:
+    key: "orders_{{ discovered.instance.role }}"
+"""
+
+RETURN = r"""
+instance:
+  description: What the server is.
+  returned: success
+  type: dict
+  contains:
+    state:
+      description: V(running), V(stopped), V(absent) (nothing there) or V(foreign) (files, but no server).
+      type: str
+    role:
+      description: V(primary), V(replica), V(none) or V(unknown).
+      type: str
+    manager:
+      description: What owns the server's lifecycle, null where nothing does.
+      type: str
+    version:
+      description: The server's version, when it runs.
+      type: str
+    major:
+      description: The major version.
+      type: int
+    system_identifier:
+      description: The cluster's identity, the same on all its members.
+      type: str
+    system_digest:
+      description: The SHA-256 of the system identifier, which names the cluster in evidence.
+      type: str
+    timeline:
+      description: The timeline the server is on.
+      type: int
+    lsn:
+      description: The current (primary) or replayed (replica) position.
+      type: str
+    replicas:
+      description: On a primary, the connected replicas with their state and lag in bytes and seconds.
+      type: list
+      elements: dict
+    slots:
+      description: The replication slots.
+      type: list
+      elements: dict
+    archiver:
+      description: Whether archiving works, the last archived and the last failed segment.
+      type: dict
+    pending_restart:
+      description: The settings that await a restart.
+      type: list
+      elements: str
+    data_checksums:
+      description: Whether pages carry checksums.
+      type: bool
+"""
+
+from ansible_collections.boringdb.ops.plugins.module_utils._core.module import Cells, run
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.instance_info import instance_info
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server import SERVER_OPTIONS
+
+CELLS: Cells = {"postgresql": instance_info}
+
+
+def main() -> None:
+    """Run the module."""
+    run("instance_info", CELLS, SERVER_OPTIONS)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+# Copyright (c) 2026, boringdb.ops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Fixtures that give a test real PostgreSQL servers."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+if str(Path(__file__).parent) not in sys.path:
+    sys.path.insert(0, str(Path(__file__).parent))
+
+from embedded_servers import Server, alive, bin_dir, free_port
+
+
+@pytest.fixture
+def pg_root() -> Iterator[Path]:
+    """A short directory (a socket's path holds 107 bytes) that the server's owner can reach. Removed afterwards."""
+    root = Path(tempfile.mkdtemp(prefix="bdb-", dir="/tmp"))
+    root.chmod(0o755)
+    yield root
+    shutil.rmtree(root, ignore_errors=True)
+
+
+@pytest.fixture
+def make_server(pg_root: Path) -> Iterator[Callable[..., Server]]:
+    """Makes servers: ``make_server("name", version=16, start=True)``. All are stopped afterwards."""
+    made: list[Server] = []
+
+    def make(name: str = "pg", version: int = 16, start: bool = True) -> Server:
+        owner = "nobody" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
+        home = pg_root / name
+        home.mkdir(mode=0o755)
+        server = Server(free_port(), home, home / "data", bin_dir(version), owner)
+        if os.geteuid() == 0:
+            shutil.chown(home, owner)
+        server.initdb()
+        made.append(server)
+        if start:
+            server.start()
+        return server
+
+    yield make
+    for server in made:
+        pid = server.pid
+        if pid is not None and alive(pid):
+            with contextlib.suppress(RuntimeError, subprocess.SubprocessError):
+                os.kill(pid, signal.SIGCONT)
+                server.stop("immediate")
+
+
+@pytest.fixture
+def server(make_server: Callable[..., Server]) -> Server:
+    """A fresh, running PostgreSQL 16."""
+    return make_server()

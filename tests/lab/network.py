@@ -1,0 +1,123 @@
+# Copyright (c) 2026, boringdb.ops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The lab's network: one bridge, an interface a host (made by nspawn), partitions by nftables, delay by tc."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.lab import plan
+from tests.lab.run import LabError, attempt, run
+from tests.lab.state import Cut
+
+TABLE = "boringdb_lab"
+# A fixed hardware address: else the bridge takes a new one whenever a host comes or goes, and peers lose it.
+BRIDGE_MAC = "02:62:64:62:00:01"
+
+
+def link_exists(name: str) -> bool:
+    """Return whether this machine has a network interface `name`."""
+    return Path("/sys/class/net", name).exists()
+
+
+def bridge_owner() -> str | None:
+    """Return the run directory of the lab that the bridge belongs to, None without a bridge."""
+    try:
+        return Path("/sys/class/net", plan.BRIDGE, "ifalias").read_text().strip()
+    except OSError:
+        return None
+
+
+def bridge_up(where: plan.Paths) -> bool:
+    """Make the bridge; return whether it had to be made."""
+    made = not link_exists(plan.BRIDGE)
+    if made:
+        run(["ip", "link", "add", plan.BRIDGE, "address", BRIDGE_MAC, "type", "bridge"])
+    # Repeated at every 'up': a killed invocation may have left the bridge half made.
+    run(["ip", "link", "set", plan.BRIDGE, "alias", str(where.run), "up"])
+    run(["ip", "address", "replace", f"{plan.CONTROLLER_ADDRESS}/{plan.NETMASK}", "dev", plan.BRIDGE])
+    return made
+
+
+def link_delete(name: str) -> None:
+    """Delete an interface if it exists (a killed host's can outlive it for a moment, or go by itself)."""
+    if link_exists(name):
+        done = attempt(["ip", "link", "delete", name])
+        if done.returncode != 0 and link_exists(name):
+            raise LabError(f"ip link delete {name}: {done.stderr.strip()}")
+
+
+def bridge_ports() -> list[str]:
+    """Return the interfaces attached to the bridge."""
+    directory = Path("/sys/class/net", plan.BRIDGE, "brif")
+    return sorted(port.name for port in directory.iterdir()) if directory.exists() else []
+
+
+def ruleset(cuts: Sequence[Cut]) -> str:
+    """Return the complete nft script that makes exactly `cuts` hold, replacing what held before.
+
+    Frames are dropped silently, as a broken network does: no reset, no carrier change.
+    """
+    chains: dict[str, list[str]] = {"prerouting": [], "input": [], "forward": [], "output": [], "postrouting": []}
+
+    def drop(chain: str, match: str) -> None:
+        chains[chain].append(f"    {match} drop")
+
+    for cut in cuts:
+        port = plan.veth(cut.host)
+        if cut.other is None:
+            drop("prerouting", f'iifname "{port}"')
+            drop("postrouting", f'oifname "{port}"')
+        elif cut.other == plan.CONTROLLER:
+            drop("input", f'iifname "{port}"')
+            drop("output", f'oifname "{port}"')
+        else:
+            other = plan.veth(cut.other)
+            drop("forward", f'iifname "{port}" oifname "{other}"')
+            drop("forward", f'iifname "{other}" oifname "{port}"')
+    lines = [f"table bridge {TABLE}", f"delete table bridge {TABLE}"]
+    if cuts:
+        lines.append(f"table bridge {TABLE} {{")
+        for hook, rules in chains.items():
+            lines += [f"  chain {hook} {{", f"    type filter hook {hook} priority 0; policy accept;", *rules, "  }"]
+        lines.append("}")
+    return "\n".join(lines) + "\n"
+
+
+def apply_cuts(cuts: Sequence[Cut]) -> None:
+    """Make exactly `cuts` hold, in one transaction."""
+    run(["nft", "-f", "-"], stdin=ruleset(cuts))
+
+
+def table_exists() -> bool:
+    """Return whether the lab's table is loaded."""
+    return attempt(["nft", "list", "table", "bridge", TABLE]).returncode == 0
+
+
+def delay_argv(name: str, milliseconds: int) -> list[str]:
+    """Return the tc command that delays every packet to host `name`; 0 ends the delay."""
+    if milliseconds < 0:
+        raise LabError(f"a delay of {milliseconds} ms is not possible")
+    device = ["dev", plan.veth(name), "root"]
+    if milliseconds == 0:
+        return ["tc", "qdisc", "delete", *device]
+    return ["tc", "qdisc", "replace", *device, "netem", "delay", f"{milliseconds}ms"]
+
+
+def delay(name: str, milliseconds: int) -> None:
+    """Delay packets to host `name`; LabError where the kernel cannot."""
+    done = attempt(delay_argv(name, milliseconds))
+    if done.returncode == 0 or (milliseconds == 0 and "handle of zero" in done.stderr):
+        return
+    if "qdisc kind is unknown" in done.stderr:
+        raise LabError("this kernel has no netem (CONFIG_NET_SCH_NETEM): delay is not available here")
+    raise LabError(f"tc: {done.stderr.strip()}")
+
+
+def foreign_routes(routes_json: str) -> list[str]:
+    """Return the interfaces that already reach the lab's subnet, from `ip -json route`'s output."""
+    found = [route for route in json.loads(routes_json) if str(route.get("dst", "")).startswith(plan.PREFIX)]
+    return [str(route.get("dev")) for route in found if route.get("dev") != plan.BRIDGE]

@@ -1,0 +1,272 @@
+# Copyright (c) 2026, boringdb.ops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What each verb does. Functions that change the lab return what they changed ([] when nothing)."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import sys
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from tests.lab import access, base, cgroup, host, network, plan, proxy, state
+from tests.lab.cgroup import Group
+from tests.lab.run import LabError, attempt, run, wait_until
+from tests.lab.state import Cut, Host, State
+
+BOOT_SECONDS = 60
+
+
+def check_owner(where: plan.Paths) -> None:
+    """Raise LabError when the lab that runs on this machine lies in another cache."""
+    owner = network.bridge_owner()
+    if owner and owner != str(where.run):
+        raise LabError(f"a lab runs from {owner}: set BORINGDB_LAB_CACHE={Path(owner).parent}")
+
+
+def ssh_argv(where: plan.Paths, name: str, command: Sequence[str]) -> list[str]:
+    """Return the ssh command line for host `name`."""
+    return ["ssh", "-F", str(where.ssh_config), name, *command]
+
+
+def refresh_access(where: plan.Paths, lab: State) -> None:
+    """Write state, ssh_config and known_hosts; tell running hosts each other's names."""
+    hosts = list(lab.hosts.values())
+    state.save(where, lab)
+    where.ssh_config.write_text(access.ssh_config(where, hosts))
+    where.known_hosts.write_text(access.known_hosts(hosts, {h.name: host.public_key(where, h) for h in hosts}))
+
+
+def sweep(where: plan.Paths, lab: State) -> None:
+    """Clear what killed invocations left: processes and disks that belong to no host of the lab."""
+    for name in cgroup.names():
+        if name not in lab.hosts and name != cgroup.SQUID:
+            Group(name).kill()
+    for port in network.bridge_ports():
+        if port.removeprefix("vb-") not in lab.hosts:
+            network.link_delete(port)
+    for directory in where.hosts.iterdir() if where.hosts.exists() else ():
+        if directory.name not in lab.hosts:
+            remove_tree(directory)
+    for tree in where.bases.glob("*.new"):
+        remove_tree(tree)
+
+
+def remove_tree(directory: Path) -> None:
+    """Remove a directory; first detach what is mounted below it, so that nothing foreign is deleted."""
+    mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    for point in sorted((m for m in mounts if Path(m).is_relative_to(directory)), reverse=True):
+        run(["umount", "--lazy", point])
+    if directory.exists():
+        shutil.rmtree(directory)
+
+
+def up(where: plan.Paths, names: Sequence[str], suite: str | None) -> list[str]:
+    """Bring every named host up: create what is missing, boot what is off, heal what is cut, wait for SSH."""
+    lab = state.load(where)
+    addresses = {h.address for h in lab.hosts.values()}
+    for name in names:
+        there = lab.hosts.get(plan.check_name(name))
+        if there and suite and there.suite != suite:
+            raise LabError(f"{name} is {there.suite}, not {suite}: run 'down {name}' first")
+    sweep(where, lab)
+    network.bridge_up(where)
+    changed = ["started the proxy"] if proxy.start(where) else []
+    access.keygen(where.key)
+
+    for name in names:
+        if name in lab.hosts and (where.hosts / name).is_dir():
+            continue
+        wanted = plan.check_suite(suite or plan.DEFAULT_SUITE)
+        new = Host(name, plan.address(name, addresses), wanted, base.ensure(where, wanted))
+        host.make_disk(where, new)
+        addresses.add(new.address)
+        lab.hosts[name] = new
+        state.save(where, lab)
+        changed.append(f"created {name}")
+    refresh_access(where, lab)
+    if any(what.startswith("created") for what in changed):
+        tell_names(lab)
+
+    kept = [cut for cut in lab.cuts if not any(cut.concerns(name) for name in names)]
+    if kept != lab.cuts:
+        changed.append("healed " + " ".join(sorted({cut.host for cut in lab.cuts if cut not in kept})))
+        set_cuts(where, lab, kept)
+
+    asked = [lab.host(name) for name in names]
+    booted = [each for each in asked if not host.powered(each)]
+    for each in booted:
+        host.power_on(where, each, lab.hosts.values())
+    await_hosts(where, lab, asked)
+    return changed + [f"booted {each.name}" for each in booted]
+
+
+def await_hosts(where: plan.Paths, lab: State, hosts: Sequence[Host]) -> None:
+    """Return when every host has booted and (unless it is cut off from here) answers SSH."""
+    unreachable = {cut.host for cut in lab.cuts if cut.other in (None, plan.CONTROLLER)}
+    with ThreadPoolExecutor(max_workers=max(1, len(hosts))) as pool:
+        list(pool.map(lambda each: await_host(where, each, each.name not in unreachable), hosts))
+
+
+def await_host(where: plan.Paths, each: Host, reachable: bool) -> None:
+    """Return when the host has booted; LabError with its console's last words when it does not."""
+
+    def entered() -> bool:
+        try:
+            return bool(host.exec_argv(each, []))
+        except LabError:
+            return False
+
+    def banner() -> bool:
+        if not host.powered(each):
+            raise LabError(f"{each.name} went off while booting, its console says: {host.console_says(where, each)}")
+        if not reachable:
+            return entered()
+        try:
+            with socket.create_connection((each.address, 22), timeout=1) as connection:
+                return connection.recv(4) == b"SSH-"
+        except OSError:
+            return False
+
+    wait_until(
+        banner, BOOT_SECONDS, f"{each.name} does not answer SSH, its console: {where.hosts / each.name}/console.log"
+    )
+    says = ""
+
+    def settled() -> bool:
+        nonlocal says
+        says = host.system_state(ssh_argv(where, each.name, []) if reachable else host.exec_argv(each, []))
+        return says in {"running", "degraded"}
+
+    wait_until(settled, BOOT_SECONDS, f"{each.name} does not finish booting")
+    if says == "degraded":
+        failed = attempt([*ssh_argv(where, each.name, []), "systemctl", "--failed", "--plain", "--no-legend"]).stdout
+        units = " ".join(line.split()[0] for line in failed.splitlines() if line.strip())
+        print(f"lab: {each.name} is up, with failed units: {units}", file=sys.stderr)
+
+
+def tell_names(lab: State) -> None:
+    """Write the hosts' names into /etc/hosts of those that run; others learn them when they boot."""
+    for each in lab.hosts.values():
+        if host.powered(each):
+            host.write_names(each, lab.hosts.values())
+
+
+def down(where: plan.Paths, names: Sequence[str]) -> list[str]:
+    """Remove the named hosts with their disks; with none named, or none left, the whole lab."""
+    try:
+        lab = state.load(where)
+    except LabError:
+        if names:
+            raise
+        lab = State()
+    if not names or set(lab.hosts) <= set(names):
+        return down_all(where, lab)
+    sweep(where, lab)
+    gone = [lab.hosts.pop(name) for name in dict.fromkeys(names) if name in lab.hosts]
+    for each in gone:
+        host.power_off(each)
+    set_cuts(where, lab, [cut for cut in lab.cuts if not any(cut.concerns(each.name) for each in gone)])
+    refresh_access(where, lab)
+    for each in gone:
+        remove_tree(where.hosts / each.name)
+    tell_names(lab)
+    return [f"removed {each.name}" for each in gone]
+
+
+def down_all(where: plan.Paths, lab: State) -> list[str]:
+    """Remove everything but the caches, also what no state file tells of."""
+    there = bool(cgroup.names() or network.link_exists(plan.BRIDGE) or where.run.exists())
+    hosts = [name for name in cgroup.names() if plan.NAME.fullmatch(name)]
+    for port in network.bridge_ports():
+        network.link_delete(port)
+    for name in {*hosts, *lab.hosts}:
+        host.power_off(lab.hosts.get(name) or Host(name, "", "", ""))
+    if Group(cgroup.SQUID).path.exists():
+        proxy.stop()
+    Group("").kill()
+    if network.table_exists():
+        network.apply_cuts([])
+    network.link_delete(plan.BRIDGE)
+    remove_tree(where.run)
+    for tree in where.bases.glob("*.new"):
+        remove_tree(tree)
+    return [f"removed {' '.join(sorted({*hosts, *lab.hosts})) or 'leftovers'}"] if there else []
+
+
+def set_cuts(where: plan.Paths, lab: State, cuts: list[Cut]) -> bool:
+    """Make exactly `cuts` hold and remember them; return whether that differs from before."""
+    differs = cuts != lab.cuts
+    if cuts or differs:
+        network.apply_cuts(cuts)
+    lab.cuts = cuts
+    state.save(where, lab)
+    return differs
+
+
+def cut(where: plan.Paths, name: str, other: str | None) -> list[str]:
+    """Cut a host off from everything, or from one other host (or the controller)."""
+    lab = state.load(where)
+    lab.host(name)
+    if other == name:
+        raise LabError(f"{name} cannot be cut off from itself")
+    if other is not None and other != plan.CONTROLLER:
+        lab.host(other)
+    wanted = Cut(name, other)
+    known = wanted in lab.cuts or (other is not None and Cut(other, name) in lab.cuts)
+    set_cuts(where, lab, lab.cuts if known else [*lab.cuts, wanted])
+    return [] if known else [f"cut {name} from {other or 'everything'}"]
+
+
+def heal(where: plan.Paths, name: str, other: str | None) -> list[str]:
+    """End every cut of a host, or only the one from `other`."""
+    lab = state.load(where)
+    lab.host(name)
+    kept = [
+        each
+        for each in lab.cuts
+        if not (
+            each.concerns(name)
+            if other is None
+            else each.other is not None and each.concerns(name) and each.concerns(other)
+        )
+    ]
+    return [f"healed {name}"] if set_cuts(where, lab, kept) else []
+
+
+def kill(where: plan.Paths, names: Iterable[str]) -> list[str]:
+    """Cut the power of running hosts; their disks stay."""
+    lab = state.load(where)
+    running = [each for each in map(lab.host, names) if host.powered(each)]
+    for each in running:
+        host.power_off(each)
+    return [f"killed {each.name}" for each in running]
+
+
+def start(where: plan.Paths, names: Iterable[str]) -> list[str]:
+    """Boot hosts that are off, from the disks they had; cuts stay as they are."""
+    lab = state.load(where)
+    wanted = [lab.host(name) for name in names]
+    network.bridge_up(where)
+    proxy.start(where)
+    off = [each for each in wanted if not host.powered(each)]
+    for each in off:
+        host.power_on(where, each, lab.hosts.values())
+    await_hosts(where, lab, off)
+    return [f"booted {each.name}" for each in off]
+
+
+def status(where: plan.Paths) -> list[dict[str, object]]:
+    """Return one record a host: name, address, suite, power (on/off), cut_from (names, '*' is everything)."""
+    lab = state.load(where)
+    rows: list[dict[str, object]] = []
+    for each in lab.hosts.values():
+        from_ = [(c.other or "*") if c.host == each.name else c.host for c in lab.cuts if c.concerns(each.name)]
+        power = "on" if host.powered(each) else "off"
+        rows.append(
+            {"name": each.name, "address": each.address, "suite": each.suite, "power": power, "cut_from": from_}
+        )
+    return rows

@@ -1,0 +1,151 @@
+"""The module, the role and the playbook as Ansible runs them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from samples import ROOT, Ground, forge, record
+
+PLAY = """
+- name: Record
+  hosts: one,two
+  gather_facts: false
+  roles:
+    - role: boringdb.ops.evidence
+      evidence_record: "{{ given }}"
+"""
+
+
+def playbook(ground: Ground, path: str | Path, *extra: str, **values) -> subprocess.CompletedProcess[str]:
+    """Runs ansible-playbook from the tree; the results of its tasks are left for `results`."""
+    (ground.folder / "vars.json").write_text(json.dumps(values))
+    inventory = ground.folder / "hosts"
+    inventory.write_text("one ansible_connection=local\ntwo ansible_connection=local\n")
+    kept = ground.folder / "results"
+    kept.write_text("")
+    environment = {
+        **os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "KEEP_RESULTS": str(kept),
+        "ANSIBLE_CALLBACK_PLUGINS": str(Path(__file__).parent / "callback"),
+        "ANSIBLE_CALLBACKS_ENABLED": "keep_results", "ANSIBLE_SHOW_CUSTOM_STATS": "1",
+    }
+    return subprocess.run(
+        [Path(sys.executable).with_name("ansible-playbook"), "-i", inventory, path,
+         "-e", f"@{ground.folder / 'vars.json'}", *extra],
+        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False,
+    )
+
+
+def results(ground: Ground, task: str) -> list[dict]:
+    """What a task returned in the run before, one for each host it ran on."""
+    kept = [json.loads(line) for line in (ground.folder / "results").read_text().splitlines()]
+    return [item["result"] for item in kept if f" : {item['task']}".endswith(f" : {task}")]
+
+
+@pytest.fixture
+def role(ground):
+    path = ground.folder / "play.yml"
+    path.write_text(PLAY)
+    given = {"evidence_ledger": str(ground.ledger), "evidence_key": str(ground.private), "given": record()}
+
+    def run(*extra, **changes):
+        return playbook(ground, path, *extra, **{**given, **changes})
+
+    return run
+
+
+def test_the_role_records_once_for_all_hosts(ground, role):
+    done = role()
+    assert done.returncode == 0, done.stdout
+    result, = results(ground, "Record the operation")
+    assert result["changed"] and result["verdict"] == "verified" and result["sequence"] == 1
+    assert ground.kinds(witnesses={"orders": [result["head"]]}) == []
+    assert result["head"] in done.stdout.split("CUSTOM STATS")[1]
+    assert role().returncode == 0
+    again, = results(ground, "Record the operation")
+    assert (again["changed"], again["head"]) == (False, result["head"])
+
+
+def test_check_mode_records_nothing_and_shows_what_it_would(ground, role):
+    done = role("--check", "--diff")
+    assert done.returncode == 0, done.stdout
+    result = results(ground, "Record the operation")[0]
+    assert result["changed"] and not ground.ledger.exists()
+    assert '"urn:boringdb.ops:operation:v1"' in result["diff"]["after"]
+
+
+def test_errors_are_one_line_with_a_remedy(ground, role):
+    ground.private.chmod(0o644)
+    assert role().returncode == 2
+    result = results(ground, "Record the operation")[0]
+    assert "chmod 0600" in result["msg"] and "\n" not in result["msg"]
+    ground.private.unlink()
+    assert role().returncode == 2
+    assert "state=keypair" in results(ground, "Record the operation")[0]["msg"]
+
+
+def test_the_passphrase_does_not_show(ground, role):
+    done = role("-vvv", evidence_passphrase="open-sesame-4711")
+    assert done.returncode != 0
+    assert "has no passphrase" in done.stdout
+    assert "open-sesame" not in done.stdout + done.stderr
+
+
+def test_the_operator_is_filled_in(ground, role):
+    given = record()
+    del given["operator"]
+    assert role(given=given).returncode == 0
+    result = results(ground, "Record the operation")[0]
+    assert result["statement"]["predicate"]["operator"]["user"]
+
+
+def verify(ground, **values):
+    return playbook(
+        ground, ROOT / "playbooks" / "verify_evidence.yml",
+        **{"evidence_ledger": str(ground.ledger), "evidence_public_key": str(ground.public), **values},
+    )
+
+
+def test_the_playbook_verifies_and_fails_with_findings(ground):
+    paths = ground.append(2)
+    done = verify(ground)
+    assert done.returncode == 0, done.stdout
+    assert "orders: 2 records verified, head " in done.stdout
+    assert verify(ground, evidence_witnesses={"orders": "0" * 64}).returncode != 0
+    forge(paths[0], lambda document: document["predicate"].update(engine="mysql"))
+    done = verify(ground)
+    assert done.returncode == 2
+    result = results(ground, "Verify the ledger")[0]
+    assert [finding["kind"] for finding in result["findings"]] == ["altered"]
+    assert f"orders/{paths[0].name}: altered" in result["msg"]
+    assert verify(ground, evidence_cluster="billing").returncode == 2
+
+
+def test_an_empty_ledger_is_not_verified(ground):
+    ground.ledger.mkdir()
+    assert verify(ground).returncode == 2
+
+
+def test_the_key_pair_state(ground):
+    play = ground.folder / "key.yml"
+    play.write_text(
+        "- hosts: localhost\n  gather_facts: false\n  tasks:\n    - ansible.builtin.include_role:\n"
+        "        name: boringdb.ops.evidence\n        tasks_from: keypair\n"
+    )
+    target = ground.folder / "new" / "key.pem"
+    values = {"evidence_key": str(target), "evidence_public_key": str(target) + ".pub"}
+
+    def run(*extra):
+        done = playbook(ground, play, *extra, **values)
+        assert done.returncode == 0, done.stdout
+        return results(ground, "Create the signing key where there is none")[0]
+
+    assert run("--check")["changed"]
+    assert not target.exists()
+    first, second = run(), run()
+    assert (first["changed"], second["changed"]) == (True, False)
+    assert first["keyid"] == second["keyid"] and target.stat().st_mode & 0o777 == 0o600
