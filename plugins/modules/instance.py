@@ -32,6 +32,9 @@ options:
     type: str
     choices: [initialized, started, stopped, restarted, reloaded]
     default: started
+  version:
+    description: The major version that a new server must have; programs of another version are refused.
+    type: int
   data_checksums:
     description: Whether a new server checks every page it reads.
     type: bool
@@ -95,6 +98,7 @@ def main() -> None:
     states = ["initialized", "started", "stopped", "restarted", "reloaded"]
     own = {
         "state": {"type": "str", "choices": states, "default": "started"},
+        "version": {"type": "int"},
         "data_checksums": {"type": "bool", "default": True},
         "encoding": {"type": "str", "default": "UTF8"},
         "locale": {"type": "str", "default": "C.UTF-8"},

@@ -9,8 +9,8 @@ module: report
 short_description: Render the evidence ledger as one page
 version_added: 0.1.0
 description:
-  - Reads the ledger that M(boringdb.ops.evidence) keeps, verifies it with the given public key, and renders what it says
-    about every cluster, the worst first.
+  - Reads the ledger that M(boringdb.ops.evidence) keeps, verifies it with the given public key, and renders what it
+    says about every cluster, the worst first.
   - A cluster is verified when its last restore drill was verified, met its objectives, and is not overdue.
   - Records that no trusted key vouches for are shown as such and never count.
   - The HTML page is one file that fetches nothing.
@@ -30,6 +30,7 @@ attributes:
     details:
       - The diff names the state of every cluster before and after, not the page's source.
   platform:
+    support: full
     platforms: posix
 options:
   ledger:
@@ -138,7 +139,6 @@ clusters:
 """
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-
 from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError
 from ansible_collections.boringdb.ops.plugins.module_utils._core.keys import MISSING_CRYPTOGRAPHY
 from ansible_collections.boringdb.ops.plugins.module_utils._core.report_file import write_report

@@ -155,6 +155,10 @@ backup_directory:
   description: Where that backup lies as a plain directory, empty where it does not.
   returned: when O(state=present)
   type: str
+tool_version:
+  description: The backup tool's version on this host.
+  returned: when O(state=present)
+  type: str
 window:
   description: The window of targets, shaped as M(boringdb.ops.backup_info) returns it.
   returned: when O(state=present)

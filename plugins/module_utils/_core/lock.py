@@ -16,8 +16,8 @@ import json
 import os
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Iterator
 
 from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError
 

@@ -9,11 +9,11 @@ by manager, with static imports: AnsiballZ ships only what is imported by name.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Callable, Mapping, Optional
+from typing import Any, Callable, Optional
 
 from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError, Refused
 
 

@@ -137,20 +137,20 @@ footer p{max-width:84ch;margin-top:6px}
 @media(max-width:900px){
 main,header.top,footer{padding-left:14px;padding-right:14px}
 .hero{padding:16px}.hero.isbad,.hero.isgood{padding-left:12px}.hero h2{font-size:22px}
-.alarms li{grid-template-columns:auto 1fr}.alarms li>div{grid-column:1/-1}
+.alarms li{display:flex;flex-wrap:wrap}.alarms li>div{flex-basis:100%}
 .estate thead,.checks thead,.rowhead{display:none}
-.estate tr{display:grid;grid-template-columns:minmax(0,1fr) minmax(0,1fr);gap:8px 14px;padding:14px 16px;
-border-top:1px solid var(--line)}
+.estate tr{display:flex;flex-wrap:wrap;gap:8px 14px;padding:14px 16px;border-top:1px solid var(--line)}
 .estate tbody tr:first-child{border-top:0}
-.estate td,.estate td:first-child,.estate td:last-child{padding:0;border:0}
-.estate td:nth-child(2){justify-self:end}.estate td,.estate td:first-child{white-space:normal;min-width:0;
-max-width:none}
-.estate td:last-child{display:block;grid-column:1/-1}.estate td:empty{display:none}
+.estate td,.estate td:first-child,.estate td:last-child{padding:0;border:0;white-space:normal;min-width:0;
+max-width:none;display:block;flex:0 0 calc(50% - 7px)}
+.estate td:first-child{flex:1 1 0;min-width:80px}.estate td:nth-child(2){flex:none}
+.estate td:last-child{flex:1 0 100%}.estate td:empty{display:none}
 .estate td[data-l]::before{content:attr(data-l);display:block;font-size:12px;color:var(--ink2)}
 .spark{width:100%}
 .cluster>header{padding:16px 16px 12px;justify-content:space-between}.cluster>header .quiet{order:3;flex-basis:100%}
 .problems{margin:0 16px 14px}
-.facts{padding:0 16px 14px;grid-template-columns:1fr 1fr;gap:10px 14px}.facts .quiet{display:block}
+.facts{padding:0 16px 14px;grid-template-columns:minmax(0,1fr) minmax(0,1fr);gap:10px 14px}
+.facts .nowrap{white-space:normal}.facts .quiet{display:block}
 .charts{grid-template-columns:1fr}.chart{padding:14px 16px}.chart+.chart{border-left:0;border-top:1px solid var(--line)}
 .key{padding:0 16px 14px}.sub{padding:14px 16px 8px}
 .row{grid-template-columns:14px 1fr auto;padding:11px 16px;row-gap:4px}

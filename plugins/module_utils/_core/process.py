@@ -9,8 +9,9 @@ import ctypes
 import os
 import signal
 import subprocess
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Callable, Mapping, Optional, Sequence
+from typing import Callable, Optional
 
 from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError
 
@@ -62,7 +63,7 @@ def run(
             text=True,
             errors="replace",
             start_new_session=daemon,
-            preexec_fn=pre,  # noqa: PLW1509 - one prctl call, no lock is taken
+            preexec_fn=pre,
         )
     except FileNotFoundError as exc:
         raise OpsError(f"{argv[0]}: no such program; install the package that holds it or set bin_dir") from exc

@@ -79,7 +79,7 @@ def clock(when: datetime) -> str:
 
 
 def ago(when: datetime, now: datetime) -> str:
-    """``less than a day ago``, ``1 day ago``, ``12 days ago``, ``in 3 days``: whole days, so that a page ages once a day."""
+    """``1 day ago``, ``in 3 days``: whole days, so that a page ages once a day."""
     days = (now - when) // timedelta(days=1)
     if days < 0:
         ahead = (when - now) // timedelta(days=1)

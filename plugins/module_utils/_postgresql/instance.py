@@ -71,6 +71,12 @@ def _initialise(server: Server, params: Params, check_mode: bool) -> Outcome:
     preflight.done()
     if check_mode:
         return _outcome(True, "absent", "stopped")
+    major, wanted = server.program_major(), params["version"]
+    preflight.require(major >= _OLDEST, f"PostgreSQL {major} is not supported", f"{_OLDEST} and later are")
+    preflight.require(
+        wanted in (None, major), f"the programs in {server.bin_dir} are of version {major}, not {wanted}", "set bin_dir"
+    )
+    preflight.done()
     with host_lock(str(server.data_dir), "instance"):
         _initdb(server, params)
         _split_configuration(server, check_mode)
@@ -79,9 +85,6 @@ def _initialise(server: Server, params: Params, check_mode: bool) -> Outcome:
 
 def _initdb(server: Server, params: Params) -> None:
     """Initialise beside the final place and rename, so that a killed run leaves nothing that looks like data."""
-    major = int(run([server.program("initdb"), "--version"]).stdout.split()[-1].split(".")[0])
-    if major < _OLDEST:
-        raise OpsError(f"PostgreSQL {major} is not supported; {_OLDEST} and later are")
     beside = server.data_dir.with_name(f"{server.data_dir.name}.initializing")
     remove_tree(beside)
     beside.parent.mkdir(parents=True, exist_ok=True)

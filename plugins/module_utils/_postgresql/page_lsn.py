@@ -25,11 +25,11 @@ def _segments(main: Path) -> Iterator[Path]:
         number += 1
 
 
-def untouched(main: Path, size: int, limit: int, page: int = 8192) -> bool:
-    """Whether a relation's file is as it was at position `limit`, when its main fork had `size` bytes.
+def file_state(main: Path, size: int, limit: int, page: int = 8192) -> str:
+    """What became of a relation's file since position `limit`, when its main fork had `size` bytes.
 
-    True when no page carries a later position and the file has not become shorter. A page of zeros counts as
-    position 0. False as well when the file is not there.
+    `same`: no page carries a later position, and nothing is missing. `changed`: a page does. `shorter`: none does, but
+    pages are missing (or the file is). A page of zeros counts as position 0.
     """
     total = 0
     high_limit, low_limit = limit >> 32, limit & 0xFFFFFFFF
@@ -40,7 +40,7 @@ def untouched(main: Path, size: int, limit: int, page: int = 8192) -> bool:
         try:
             handle = os.open(segment, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
-            return False
+            return "shorter"
         try:
             with contextlib.suppress(AttributeError, OSError):
                 os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_SEQUENTIAL)
@@ -51,14 +51,14 @@ def untouched(main: Path, size: int, limit: int, page: int = 8192) -> bool:
                 halves = view[:whole].cast("I")
                 highs = halves[::words].tolist()
                 if max(highs) > high_limit:
-                    return False
+                    return "changed"
                 if max(highs) == high_limit:
                     lows = halves[1::words].tolist()
                     if any(high == high_limit and low > low_limit for high, low in zip(highs, lows)):
-                        return False
+                        return "changed"
         finally:
             os.close(handle)
-    return total >= size
+    return "same" if total >= size else "shorter"
 
 
 def page_position(main: Path, block: int, page: int = 8192, segment: int = 1 << 30) -> int:

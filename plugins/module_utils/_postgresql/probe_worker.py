@@ -228,20 +228,10 @@ def work(
     clock = Clock()
     writer = Writer(layout, settings.run)
     shared = Shared(settings, writer, clock, first_id)
-    layout.remember(
-        {"run": settings.run, "clients": settings.clients, "rate": settings.rate, "target": settings.target.describe()}
-    )
-    writer.begin(
-        clock.now(),
-        {
-            "pid": os.getpid(),
-            "clients": settings.clients,
-            "rate": settings.rate,
-            "target": settings.target.describe(),
-            "first_id": first_id,
-            "synchronous_commit": facts["synchronous_commit"],
-        },
-    )
+    plan = {"clients": settings.clients, "rate": settings.rate, "target": settings.target.describe()}
+    layout.remember({"run": settings.run, **plan})
+    facts = {"first_id": first_id, "synchronous_commit": facts["synchronous_commit"]}
+    writer.begin(clock.now(), {"pid": os.getpid(), **plan, **facts})
     clients = [Client(number + 1, shared) for number in range(settings.clients)]
     syncer = Syncer(shared)
     for thread in (*clients, syncer):

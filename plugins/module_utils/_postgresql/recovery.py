@@ -26,7 +26,6 @@ ISOLATED: dict[str, str] = {
     "listen_addresses": "",
     "unix_socket_permissions": "0700",
     "archive_mode": "off",
-    "archive_command": "",
     "primary_conninfo": "",
     "primary_slot_name": "",
     "synchronous_standby_names": "",
@@ -84,7 +83,9 @@ def configure(server: Server, target: Target, restore_command: str, sizes: Mappi
         **ISOLATED,
     }
     if target.type in _TARGETS:
-        settings[_TARGETS[target.type]] = target.value
+        # When this setting is checked, PostgreSQL knows no time zone's name yet, not even Z.
+        value = target.value.replace("Z", "+00") if target.type == "time" else target.value
+        settings[_TARGETS[target.type]] = value
     elif target.type == "immediate":
         settings["recovery_target"] = "immediate"
     write_atomic(data / "postgresql.conf", conf.render(settings, "A restored copy, isolated: see boringdb.ops.restore."))

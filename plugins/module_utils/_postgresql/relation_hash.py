@@ -174,9 +174,9 @@ def relations_of(connection: Any, major: int) -> list[Relation]:
 
 def _hash(relation: Relation, method: str) -> Any:
     if method == "record":
-        return sql.SQL("hash_record_extended(boringdb_row, 0)")
+        return sql.SQL("hash_record_extended(boringdb_row.*, 0)")
     if method == "text":
-        return sql.SQL("hashtextextended(boringdb_row::text, 0)")
+        return sql.SQL("hashtextextended((boringdb_row.*)::text, 0)")
     values = []
     for name, direct, loose in relation.columns:
         column = sql.SQL("boringdb_row.") + sql.Identifier(name)

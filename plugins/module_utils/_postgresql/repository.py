@@ -52,6 +52,9 @@ class Repository(Protocol):
 
     tool: str
 
+    def tool_version(self) -> str:
+        """The tool's version on this host."""
+
     def backups(self) -> list[Backup]:
         """All backups, the oldest first, the unusable ones with their problem."""
 

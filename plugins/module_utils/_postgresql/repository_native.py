@@ -37,6 +37,9 @@ class NativeRepository:
         self.wal_path = wal_path
         self._program = program
 
+    def tool_version(self) -> str:
+        return run([self._program("pg_verifybackup"), "--version"]).stdout.split()[-1]
+
     def backups(self) -> list[Backup]:
         if not self.backup_path.is_dir():
             raise OpsError(f"the repository can't be reached: no directory {self.backup_path}")

@@ -16,7 +16,7 @@ import shlex
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.repository import Backup
@@ -40,11 +40,16 @@ class PgbackrestRepository:
     def __init__(self, stanza: str, config_path: str) -> None:
         self.stanza = stanza
         self._program = Pgbackrest(stanza, config_path)
-        self._key: Optional[int] = None
+        self._key = 0
         self._archive_id = ""
+        self._databases: dict[int, tuple[str, str]] = {}
+        self._entries: list[dict[str, Any]] = []
         self._paths: dict[str, list[str]] = {}
 
     # --- what is there --------------------------------------------------------------------------------------
+
+    def tool_version(self) -> str:
+        return self._program.call("version")[0].split()[-1]
 
     def backups(self) -> list[Backup]:
         found = self._catalogue()
@@ -80,13 +85,13 @@ class PgbackrestRepository:
         if not paths:
             raise OpsError(f"{name} is not in archive {self._archive_id} of stanza {self.stanza}")
         if len(paths) > 1:
-            raise OpsError(f"{name} is in the archive with {len(paths)} different contents: two primaries archived to it")
+            raise OpsError(f"{name} is in the archive with {len(paths)} different contents: two primaries archived it")
         stored = self._program.read(f"archive/{self.stanza}/{self._archive_id}/{paths[0]}", *self._repo())
         found = _ARCHIVED.match(paths[0])
         content = decompress(paths[0], stored)
         checksum = found.group(2) if found else None
         if checksum and hashlib.new("sha1", content, usedforsecurity=False).hexdigest() != checksum:
-            raise OpsError(f"WAL segment {name} is damaged in the archive: its checksum differs from the one in its name")
+            raise OpsError(f"WAL segment {name} is damaged in the archive: its checksum differs from its name's")
         target.write_bytes(content)
 
     # --- what a restore does --------------------------------------------------------------------------------
@@ -137,7 +142,7 @@ class PgbackrestRepository:
         return new[-1].label
 
     def verify(self, backup: Backup) -> list[str]:
-        """Have pgBackRest read the stanza's whole repository; what is wrong with the backup or the archive, if anything.
+        """Have pgBackRest read the stanza's whole repository; returns what is wrong with the backup or the archive.
 
         It compares stored bytes with their checksums, in a time that grows with the repository, not with the backup.
         """
@@ -177,11 +182,10 @@ class PgbackrestRepository:
         if not readable and not empty:
             raise OpsError("; ".join(self._program.told("info", entry["status"]["message"]) for entry in repositories))
         chosen = (readable or empty)[0]
-        self._key = chosen["key"] if len(repositories) > 1 else None
+        self._key = int(chosen["key"]) if len(repositories) > 1 else 0
         mine = chosen["key"]
-        self._databases = {
-            entry["id"]: (entry["version"], str(entry["system-id"])) for entry in stanza["db"] if entry["repo-key"] == mine
-        }
+        databases = [entry for entry in stanza["db"] if entry["repo-key"] == mine]
+        self._databases = {entry["id"]: (entry["version"], str(entry["system-id"])) for entry in databases}
         current = max(self._databases, default=0)
         self._archive_id = f"{self._databases[current][0]}-{current}" if current else ""
         self._entries = [entry for entry in stanza["backup"] if entry["database"]["repo-key"] == mine]

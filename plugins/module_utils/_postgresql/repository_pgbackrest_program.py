@@ -24,7 +24,9 @@ _QUIET = ("--log-level-console=off", "--log-level-stderr=warn", "--no-log-timest
 _ERROR = re.compile(r"^ERROR: \[(\d+)\]: (.*)", re.MULTILINE)
 _WARNING = re.compile(r"^WARN: (.*)", re.MULTILINE)
 _FOREIGN_KEY = re.compile(r"unable to load info file.*key/value found outside of section|unable to flush", re.DOTALL)
-_UNREACHABLE = re.compile(r"remote-\d+ (?:process|\S+ protocol) on '[^']*'|\[HostConnectError\]|unable to connect to|unable to find host")
+_UNREACHABLE = re.compile(
+    r"remote-\d+ (?:process|\S+ protocol) on '[^']*'|\[HostConnectError\]|unable to connect to|unable to find host"
+)
 #: The same for a repository in a local directory; only of commands that touch nothing else.
 _UNREADABLE = re.compile(r"unable to (?:list file info for|get info for|open) (?:file|path)\S* .*\[\d+\]")
 _READING = ("info", "repo-ls", "repo-get")
@@ -53,15 +55,20 @@ class Pgbackrest:
         """The JSON that `command` prints."""
         text, _warnings = self.call(command, "--output=json", *words)
         try:
-            return json.loads(text)
+            # pgBackRest quotes unreadable files in its messages, with control characters that JSON forbids.
+            return json.loads(text, strict=False)
         except ValueError as exc:
+            if _FOREIGN_KEY.search(text):
+                raise OpsError(self.told(command, text)) from exc
             raise OpsError(f"pgbackrest {command} of stanza {self.stanza} did not answer in JSON: {exc}") from exc
 
     def read(self, path: str, *words: str) -> bytes:
-        """A file of the repository, decrypted but not decompressed."""
+        """A file of the repository, decrypted but not decompressed; empty where `--ignore-missing` ignored it."""
         done = subprocess.run(  # noqa: PLW1510 - the exit code is judged below
             self.argv("repo-get", *words, path), env=environment(), stdin=subprocess.DEVNULL, capture_output=True
         )
+        if done.returncode == 1 and "--ignore-missing" in words and not done.stderr:
+            return b""
         if done.returncode != 0:
             raise OpsError(self.told("repo-get", done.stderr.decode(errors="replace"), done.returncode))
         return done.stdout
@@ -78,10 +85,10 @@ class Pgbackrest:
         if _UNREACHABLE.search(text) or (command in _READING and _UNREADABLE.search(text)):
             return f"the repository can't be reached: {said}"
         if "has a stanza-create been performed" in text:
-            return f"the repository has no stanza {self.stanza}; create it (pgbackrest stanza-create) or correct its name"
-        number = _ERROR.search(text)
-        named = f"pgbackrest {command} of stanza {self.stanza} failed with error {number.group(1) if number else code}"
-        return f"{named}: {said or 'it said nothing'}"
+            return f"the repository has no stanza {self.stanza}; create it with stanza-create or correct its name"
+        found = _ERROR.search(text)
+        number = int(found.group(1)) if found else code
+        return f"pgbackrest {command} of stanza {self.stanza} failed with error {number}: {said or 'it said nothing'}"
 
 
 def one_line(text: str) -> str:

@@ -188,7 +188,14 @@ class _Restore:
             )
         if not self.params["bin_dir"]:
             self.server = Server.of({**self.params, "service": "process", "config_dir": None, "bin_dir": find_programs(backup.major)})
+        self._programs_fit(backup)
         return backup
+
+    def _programs_fit(self, backup: Backup) -> None:
+        major = self.server.program_major()
+        if major != backup.major:
+            message = f"the backup is of PostgreSQL {backup.major}, the programs in {self.server.bin_dir} are of {major}"
+            raise self._failing("version", str(backup.major), message)
 
     def _wal_is_whole(self, archive: Archive, plan: Plan) -> None:
         problems = [f"{name} is missing" for name in plan.missing]
@@ -244,7 +251,7 @@ class _Restore:
             self.server.start(self.params["timeout"])
             self._await_promotion()
         except OpsError as exc:
-            message = f"recovery did not reach its target ({plan.target.type} {plan.target.value}): {exc}"
+            message = f"recovery did not reach its target, {' '.join([plan.target.type, plan.target.value]).strip()}: {exc}"
             raise self._failing("target_reached", plan.target.value or plan.target.type, message) from exc
         self.facts["rto_seconds"] = round(time.monotonic() - self.begun, 3)
         self.facts["recovery_seconds"] = round(time.monotonic() - begun, 3)
@@ -303,6 +310,7 @@ class _Restore:
         return {
             **self.facts,
             "backup": plan.backup.facts(),
+            "tool_version": self.repository.tool_version(),
             "backup_directory": self.repository.backup_directory(plan.backup),
             "window": plan.window.facts(),
             "target": target,

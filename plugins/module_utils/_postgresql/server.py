@@ -25,6 +25,8 @@ except ImportError:
 #: pg_controldata's words for a server that was stopped in good order.
 CLEAN_STATES = ("shut down", "shut down in recovery")
 
+_TELLING = re.compile(r"FATAL|PANIC|ERROR|HINT|DETAIL|unrecognized|invalid|incorrect|wrong size|unexpected")
+
 #: Options of every module that works on one server; the doc fragment `server` describes them.
 SERVER_OPTIONS: dict[str, dict[str, Any]] = {
     "engine": {"type": "str", "default": "postgresql", "choices": ["postgresql"]},
@@ -105,6 +107,11 @@ class Server:
         """The path of a server program of this server's version."""
         return str(Path(self.bin_dir) / name) if self.bin_dir else name
 
+    def program_major(self) -> int:
+        """The major version of the server programs. Raises OpsError where there are none."""
+        word = run([self.program("postgres"), "--version"]).stdout.split()[2]
+        return int(re.findall(r"\d+", word)[0])
+
     def exists(self) -> bool:
         """Whether a data directory has been initialised here."""
         return (self.data_dir / "PG_VERSION").exists()
@@ -148,13 +155,15 @@ class Server:
 
     def await_ready(self, seconds: float) -> None:
         """Wait until the server accepts connections; raises OpsError with its last words when it does not."""
-        if not await_condition(lambda: self.accepting() or not self.running(), seconds) or not self.running():
-            raise OpsError(f"the server on port {self.port} did not come up within {seconds:g} s: {self.last_words()}")
+        in_time = await_condition(lambda: self.accepting() or not self.running(), seconds)
+        if not in_time or not self.running():
+            how = "ended while starting" if in_time else f"did not come up within {seconds:g} s"
+            raise OpsError(f"the server on port {self.port} {how}: {self.last_words()}")
 
     def last_words(self) -> str:
         """The last errors of the start-up log."""
         lines = read_text(self.log_file).splitlines()[-60:]
-        telling = [line for line in lines if re.search(r"FATAL|PANIC|ERROR|HINT|DETAIL", line)]
+        telling = [line for line in lines if _TELLING.search(line)]
         return tail("\n".join(telling or lines)) or "its log says nothing"
 
     # --- SQL ------------------------------------------------------------------------------------------------
@@ -188,11 +197,11 @@ class Server:
     def start(self, seconds: float, options: str = "") -> None:
         """Start it and wait until it accepts connections. Raises OpsError with its last words."""
         if self.service == "process":
-            argv = [self.program("pg_ctl"), "start", "-D", str(self.data_dir), "-W", "-l", str(self.log_file)]
+            argv = [self.program("pg_ctl"), "start", "-D", str(self.data_dir), "-w", "-t", str(int(seconds))]
+            argv += ["-s", "-l", str(self.log_file)]
             # pg_ctl hands -o to a shell, so nothing of a user's goes there but checked paths.
             settings = f"-c config_file={self.config_dir / 'postgresql.conf'} {options}".strip()
-            run([*argv, "-o", settings], daemon=True)
-            await_condition(self.running, min(seconds, 5))
+            run([*argv, "-o", settings], daemon=True, check=False)
         else:
             run(["systemctl", "start", self.service], timeout=seconds)
         self.await_ready(seconds)

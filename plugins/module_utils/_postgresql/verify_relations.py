@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.page_lsn import relation_key, untouched
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.page_lsn import file_state, relation_key
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.relation_hash import (
     SCAN_SETTINGS,
     Relation,
@@ -46,10 +46,12 @@ def scan(subject: Subject) -> Tally:
     by_oid = {entry["oid"]: entry for entry in known.values()}
     recorded = {name: by_oid.get(oid, {}) for name, oid in subject.databases.items()}
 
+    catalogue: dict[str, str] = {}
+
     def before(database: str, relation: Relation) -> bool:
         entry = recorded[database].get("relations", {}).get(str(relation.oid))
         # Reading may set hint bits, and with checksums these move a page's position: so look ahead of the read.
-        return bool(entry) and _untouched(subject, entry, relation)
+        return bool(entry) and _untouched(subject, entry, relation, (recorded[database]["paths"], catalogue[database]))
 
     jobs = subject.params["jobs"]
     work = Scan(subject.server, jobs, subject.deadline, parallel_workers(jobs, 4), before)
@@ -58,19 +60,28 @@ def scan(subject: Subject) -> Tally:
         with subject.server.connect(name, options=session_options(SCAN_SETTINGS)) as connection:
             _catalogues(subject, connection, name, shared, tally)
             relations = relations_of(connection, subject.major)
-            now = connection.execute("SELECT pg_relation_filepath('pg_catalog.pg_class')").fetchone()[0]
+            catalogue[name] = connection.execute("SELECT pg_relation_filepath('pg_catalog.pg_class')").fetchone()[0]
         shared = False
         for item in work.database(name, [relation for relation in relations if relation.scannable]):
             _judge(subject, name, item, recorded[name].get("relations", {}), tally)
-        _missing(subject, name, recorded[name], {relation.oid for relation in relations}, now=now, tally=tally)
+        _missing(subject, name, recorded[name], {relation.oid for relation in relations}, now=catalogue[name], tally=tally)
     tally.seconds = time.monotonic() - begun
     return tally
 
 
-def _untouched(subject: Subject, entry: Mapping[str, Any], relation: Relation) -> bool:
-    if not subject.settled or entry["rows"] is None or entry["busy"] or entry["path"] != relation.path:
+def _untouched(
+    subject: Subject, entry: Mapping[str, Any], relation: Relation, catalogue: tuple[Mapping[str, str], str]
+) -> bool:
+    """Whether nothing can have changed this relation since the manifest's position."""
+    if not (subject.settled and subject.manifest and subject.manifest["exact"]):
         return False
-    return untouched(subject.file(relation.path), entry["main_bytes"], subject.position, subject.page)
+    if entry["rows"] is None or entry["busy"] or entry["path"] != relation.path:
+        return False
+    state = file_state(subject.file(relation.path), entry["main_bytes"], subject.position, subject.page)
+    if state == "shorter":
+        # Vacuum may have cut off empty pages; then it has written the new size into pg_class.
+        return subject.page_state(catalogue[0].get("pg_class"), catalogue[1], entry["block"]) == "same"
+    return state == "same"
 
 
 def _catalogues(subject: Subject, connection: Any, database: str, shared: bool, tally: Tally) -> None:

@@ -7,12 +7,11 @@ import re
 import subprocess
 
 import pytest
+from ansible_collections.boringdb.ops.plugins.module_utils._core import keys
 from samples import ROOT, Ground, forge, statement_of
 from securesystemslib.dsse import Envelope
 from securesystemslib.exceptions import VerificationError
 from securesystemslib.signer import SSlibKey
-
-from ansible_collections.boringdb.ops.plugins.module_utils._core import keys
 
 
 def library_key(ground: Ground) -> SSlibKey:

@@ -85,5 +85,5 @@ def test_halves_that_do_not_belong_together_are_refused(tmp_path, ground):
     with pytest.raises(keys.EvidenceError, match="does not belong to"):
         keys.ensure_keypair(ground.private, tmp_path / "other.pub", None)
     (tmp_path / "other").unlink()
-    with pytest.raises(keys.EvidenceError, match="its private key .* does not"):
+    with pytest.raises(keys.EvidenceError, match=r"its private key .* does not"):
         keys.ensure_keypair(tmp_path / "other", tmp_path / "other.pub", None)

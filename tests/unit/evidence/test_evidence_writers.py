@@ -22,10 +22,10 @@ sys.path[:0] = sys.argv[1:3]
 from pathlib import Path
 from samples import record, keys, ledger
 key = keys.load_private(Path(sys.argv[3]))
-print("ready", flush=True)
 number = int(sys.argv[5])
 while True:
     ledger.append(Path(sys.argv[4]), record(day=number), key)
+    print("wrote", flush=True)
     number += 1
 """
 
@@ -54,28 +54,60 @@ def test_parallel_writers_make_one_chain(ground):
 
 def test_killed_writers_leave_whole_records(ground):
     chance = random.Random(7)
-    survivors = 0
-    for attempt in range(25):
+    attempts = 25
+    for attempt in range(attempts):
         writer = subprocess.Popen(
             [sys.executable, "-c", ENDLESS, str(ROOT / ".collections"), str(ROOT / "tests/unit/evidence"),
              str(ground.private), str(ground.ledger), str(attempt * 100_000)],
             stdout=subprocess.PIPE,
         )
         try:
-            writer.stdout.readline()
-            # Die at an arbitrary instant of the work: that is what is tried here.
-            end = time.monotonic() + chance.uniform(0, 0.02)
+            assert writer.stdout.readline()
+            # Then die at an arbitrary instant of writing the next ones: that is what is tried here.
+            end = time.monotonic() + chance.uniform(0, 0.01)
             while time.monotonic() < end:
                 pass
         finally:
             os.kill(writer.pid, signal.SIGKILL)
             writer.wait()
             writer.stdout.close()
-        if (ground.ledger / "orders").exists():
-            assert [kind for kind in ground.kinds() if kind[0] != "empty"] == []
-            survivors = len(ledger.record_files(ground.ledger / "orders"))
-    assert survivors > 25, "the writers were killed before they wrote anything"
+        assert ground.kinds() == []
+    assert len(ledger.record_files(ground.ledger / "orders")) >= attempts
     assert ground.audit().returncode == 0
+
+
+def die_at(ground: Ground, call: int) -> None:
+    """Appends a record and dies right before the call-th time that anything is made durable or renamed."""
+    calls = iter(range(call + 1))
+    real = {"fsync": os.fsync, "replace": os.replace}
+
+    def counted(name):
+        def wrapper(*arguments):
+            if next(calls, call) == call:
+                os._exit(9)
+            return real[name](*arguments)
+
+        return wrapper
+
+    os.fsync, os.replace = counted("fsync"), counted("replace")
+    ledger.append(ground.ledger, record(day=1), ground.key)
+    os._exit(0)
+
+
+def test_a_writer_dies_at_every_step_there_is(ground):
+    ground.append(1)
+    outcomes = []
+    for call in range(20):
+        worker = FORK.Process(target=die_at, args=(ground, call))
+        worker.start()
+        worker.join()
+        assert ground.kinds() == []
+        outcomes.append((worker.exitcode, len(ledger.record_files(ground.ledger / "orders"))))
+        if worker.exitcode == 0:
+            break
+    # Dead with nothing written, dead with the record written, and at last done: the rerun found its record.
+    assert (9, 1) in outcomes and (9, 2) in outcomes and outcomes[-1] == (0, 2)
+    assert [path.name for path in (ground.ledger / "orders").iterdir() if path.name.endswith(".tmp")] == []
 
 
 def test_leftovers_of_a_killed_writer_are_ignored_and_cleaned(ground):
@@ -103,5 +135,5 @@ def test_a_writer_that_hangs_is_named(ground):
 def test_a_full_disk_is_one_clear_error(ground):
     full = ground.folder / "notafolder"
     full.write_text("")
-    with pytest.raises(keys.EvidenceError, match="cannot be written .* nothing was recorded"):
+    with pytest.raises(keys.EvidenceError, match=r"cannot be written .* nothing was recorded"):
         ledger.append(full, record(), ground.key)

@@ -10,10 +10,9 @@ for place in (ROOT / ".collections", ROOT / "tests/unit/evidence", Path(__file__
     if str(place) not in sys.path:
         sys.path.insert(0, str(place))
 
+from ansible_collections.boringdb.ops.plugins.module_utils._core import keys, report  # noqa: E402
 from make_estate import NOW, fill  # noqa: E402  (needs the path above)
 from samples import Ground  # noqa: E402
-
-from ansible_collections.boringdb.ops.plugins.module_utils._core import keys, report  # noqa: E402
 
 
 @pytest.fixture
