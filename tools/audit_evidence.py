@@ -27,6 +27,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 TYPES = {"_type": "https://in-toto.io/Statement/v1", "predicateType": "urn:boringdb.ops:operation:v1"}
@@ -64,7 +65,7 @@ def verifies(key: Path, signature: bytes, data: bytes) -> bool:
         ).returncode == 0
 
 
-def unique(pairs: list) -> dict:
+def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Refuse keys that appear twice: two readers could see two things."""
     if len(dict(pairs)) != len(pairs):
         raise ValueError("a key appears twice in one object")
@@ -76,7 +77,7 @@ def no_constant(name: str) -> None:
     raise ValueError(f"{name} is not a JSON number")
 
 
-def parse(data: bytes) -> dict:
+def parse(data: bytes) -> dict[str, Any]:
     """Strict JSON object."""
     document = json.loads(data.decode("utf-8"), object_pairs_hook=unique, parse_constant=no_constant)
     if not isinstance(document, dict):
@@ -84,7 +85,7 @@ def parse(data: bytes) -> dict:
     return document
 
 
-def derived_verdict(predicate: dict) -> str:
+def derived_verdict(predicate: dict[str, Any]) -> str:
     """What the checks of a record say together, in the words of docs/evidence.md."""
     required = [check["status"] for check in predicate["checks"] if check["required"]]
     if "failed" in required:
@@ -94,7 +95,7 @@ def derived_verdict(predicate: dict) -> str:
     return "verified"
 
 
-def expected_name(predicate: dict) -> str:
+def expected_name(predicate: dict[str, Any]) -> str:
     """The file name that the signed contents ask for."""
     finished = re.sub(r"(\.\d+)?Z$", "Z", predicate["finished"]).replace("-", "").replace(":", "")
     return f"{predicate['sequence']:08d}-{predicate['operation']}-{finished}.dsse.json"
@@ -107,7 +108,7 @@ class Record:
         self.name = path.name
         self.findings: list[tuple[str, str]] = []
         self.signed = False
-        self.predicate: dict | None = None
+        self.predicate: dict[str, Any] | None = None
         named = NAME.fullmatch(path.name)
         self.sequence = int(named.group(1)) if named else 0
         regular = path.is_file() and not path.is_symlink() and path.stat().st_size <= SIZE_LIMIT
@@ -172,7 +173,7 @@ def still(folder: Path) -> Iterator[None]:
         yield
 
 
-def audit_chain(cluster: str, records: list[Record], witnessed: list[str]) -> list[dict]:
+def audit_chain(cluster: str, records: list[Record], witnessed: list[str]) -> list[dict[str, Any]]:
     """Everything that is wrong with one chain."""
     findings: list[tuple[str, str, str]] = []
     if not records:
@@ -201,10 +202,10 @@ def audit_chain(cluster: str, records: list[Record], witnessed: list[str]) -> li
     return [{"cluster": cluster, "kind": kind, "record": name, "message": text} for kind, name, text in findings]
 
 
-def audit(ledger: Path, keys: dict[str, Path], only: str | None, heads: dict[str, list[str]]) -> dict:
+def audit(ledger: Path, keys: dict[str, Path], only: str | None, heads: dict[str, list[str]]) -> dict[str, Any]:
     """The whole result, as printed by --json."""
     names = {path.name for path in ledger.iterdir() if path.is_dir() and CLUSTER.fullmatch(path.name)} - {"keys"}
-    result: dict = {"ledger": str(ledger), "keys": sorted(keys), "clusters": {}, "findings": []}
+    result: dict[str, Any] = {"ledger": str(ledger), "keys": sorted(keys), "clusters": {}, "findings": []}
     wanted = [only] if only else sorted(names | set(heads))
     for cluster in wanted:
         folder = ledger / cluster
@@ -226,7 +227,7 @@ def audit(ledger: Path, keys: dict[str, Path], only: str | None, heads: dict[str
     return result
 
 
-def show(result: dict) -> None:
+def show(result: dict[str, Any]) -> None:
     """One line per cluster and one per finding."""
     for cluster, found in result["clusters"].items():
         word = "OK    " if not found["findings"] else "FAILED"

@@ -70,7 +70,26 @@ def test_the_operator_is_filled_in(ground, role):
     del given["operator"]
     assert role(given=given).returncode == 0
     result = results(ground, "Record the operation")[0]
-    assert result["statement"]["predicate"]["operator"]["user"]
+    assert list(result["statement"]["predicate"]["operator"]) == ["user"]
+    assert role(given=given, awx_user_name="ada", awx_job_id=4711).returncode == 0
+    result = results(ground, "Record the operation")[0]
+    assert result["statement"]["predicate"]["operator"] == {"user": "ada", "awx_job": "4711"}
+
+
+@pytest.mark.parametrize(("missing", "expected"), [("public", 0), ("private", 2), ("both", 2), ("none", 0)])
+def test_an_operation_that_could_not_be_recorded_does_not_begin(ground, missing, expected):
+    play = ground.folder / "ready.yml"
+    play.write_text(
+        "- hosts: localhost\n  gather_facts: false\n  tasks:\n    - ansible.builtin.include_role:\n"
+        "        name: boringdb.ops.evidence\n        tasks_from: ready\n"
+    )
+    if missing in ("public", "both"):
+        ground.public.unlink()
+    if missing in ("private", "both"):
+        ground.private.unlink()
+    values = {"evidence_key": str(ground.private), "evidence_public_key": str(ground.public)}
+    assert playbook(ground, play, **values).returncode == expected
+    assert ground.private.exists() == (missing in ("public", "none"))
 
 
 def verify(ground, **values):

