@@ -48,12 +48,12 @@ def _native(server: Server, repository: NativeRepository, params: Params, check_
     with host_lock(str(repository.backup_path), "backup", params["lock_timeout"]):
         for leftover in repository.backup_path.glob(f"*{PARTIAL}"):
             remove_tree(leftover)
-        _prove_archiving(server, repository, params["archive_timeout"])
+        sent = _send_to_archive(server)
         begun = time.monotonic()
         label = time.strftime("%Y%m%d-%H%M%SF", time.gmtime())
         taken = _take(server, repository, label, params["checkpoint"])
         seconds = time.monotonic() - begun
-        stop_segment = _await_archived(server, repository, taken, params["archive_timeout"])
+        stop_segment = _await_archived(server, repository, taken, sent, params["archive_timeout"])
     facts = {**taken.facts(), "seconds": round(seconds, 3), "stop_segment": stop_segment}
     return Outcome(True, {"backup": facts}, "", f"backup: {label}\n")
 
@@ -79,22 +79,24 @@ def _preflight(server: Server, repository: NativeRepository, params: Params) -> 
     preflight.done()
 
 
-def _prove_archiving(server: Server, repository: NativeRepository, seconds: float) -> None:
-    """Have one segment archived before anything is copied: a backup over a broken archive is no backup."""
-    query = """SELECT last_failed_wal, to_char(last_failed_time, 'HH24:MI:SS') FROM pg_stat_archiver
-               WHERE last_failed_time > coalesce(last_archived_time, '-infinity')"""
+def _failing(connection: Any) -> str:
+    """Why archiving fails right now, as the server tells; empty where it does not."""
+    row = connection.execute(
+        """SELECT last_failed_wal, to_char(last_failed_time, 'HH24:MI:SS') FROM pg_stat_archiver
+           WHERE last_failed_time > coalesce(last_archived_time, '-infinity')"""
+    ).fetchone()
+    return f"archive_command fails on {row[0]} since {row[1]}" if row else ""
+
+
+def _send_to_archive(server: Server) -> str:
+    """Refuse where the archiver is failing; else send it one segment, whose arrival is waited for at the end."""
     with server.connect() as connection:
+        why = _failing(connection)
+        if why:
+            raise OpsError(f"refused: the archive is broken: {why}; read the server's log and mend archive_command first")
         # A record of our own, so that the switch has something to switch away from on an idle cluster.
         connection.execute("SELECT pg_create_restore_point('boringdb_archive_check')")
-        name = connection.execute("SELECT pg_walfile_name(pg_switch_wal())").fetchone()[0]
-        if await_condition((repository.wal_path / name).exists, seconds, every=0.05):
-            return
-        failing = connection.execute(query).fetchone()
-    why = f"archive_command fails on {failing[0]} since {failing[1]}" if failing else "archive_command did not bring it"
-    raise OpsError(
-        f"refused: the archive is broken, {name} is not in {repository.wal_path} after {seconds:g} s: {why}; "
-        "read the server's log and mend archive_command first"
-    )
+        return str(connection.execute("SELECT pg_walfile_name(pg_switch_wal())").fetchone()[0])
 
 
 def _take(server: Server, repository: NativeRepository, label: str, checkpoint: str) -> Backup:
@@ -124,14 +126,21 @@ def _tablespace_mapping(server: Server, repository: NativeRepository, label: str
     return [f"--tablespace-mapping={place}={repository.backup_path}/.tablespaces/{label}/{oid}" for oid, place in rows]
 
 
-def _await_archived(server: Server, repository: NativeRepository, taken: Backup, seconds: float) -> str:
-    """Wait until the last segment the backup needs is in the archive."""
+def _await_archived(server: Server, repository: NativeRepository, taken: Backup, sent: str, seconds: float) -> str:
+    """Wait until the archive holds the segment sent before and the last one the backup needs; else it is no backup."""
     with server.connect() as connection:
         size = connection.execute("SELECT pg_size_bytes(current_setting('wal_segment_size'))").fetchone()[0]
-    name = lsn.segment_name(taken.timeline, lsn.parse(taken.stop_lsn) - 1, int(size))
-    if not await_condition((repository.wal_path / name).exists, seconds, every=0.05):
-        raise OpsError(f"backup {taken.label} is taken, but its last WAL segment {name} was not archived in {seconds:g} s")
-    return name
+        last = lsn.segment_name(taken.timeline, lsn.parse(taken.stop_lsn) - 1, int(size))
+        for name in (sent, last):
+            if await_condition((repository.wal_path / name).exists, seconds):
+                continue
+            why = _failing(connection) or "archive_command did not bring it"
+            remove_tree(repository.backup_path / taken.label)
+            raise OpsError(
+                f"the archive is broken, {name} is not in {repository.wal_path} after {seconds:g} s: {why}; "
+                f"backup {taken.label} could not reach any point in time and was removed"
+            )
+    return last
 
 
 # --- pgBackRest -------------------------------------------------------------------------------------------------

@@ -164,7 +164,7 @@ def _describe(
             }
             for kind, query in _NAMES.items():
                 entry[kind] = [row[0] for row in connection.execute(query).fetchall()]
-        relations = relations_of(connection, major)
+        relations = relations_of(connection, major, server.data_dir)
         entry["sequences"] = {str(item.oid): item.to_dict() for item in sequences_of(connection)}
     return entry, relations
 

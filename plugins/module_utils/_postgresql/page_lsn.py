@@ -25,6 +25,14 @@ def _segments(main: Path) -> Iterator[Path]:
         number += 1
 
 
+def file_bytes(main: Path) -> int:
+    """The size of a relation's main fork, all its segments together."""
+    try:
+        return sum(segment.stat().st_size for segment in _segments(main))
+    except FileNotFoundError:  # dropped meanwhile
+        return 0
+
+
 def file_state(main: Path, size: int, limit: int, page: int = 8192) -> str:
     """What became of a relation's file since position `limit`, when its main fork had `size` bytes.
 

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.page_lsn import file_bytes
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server import require_psycopg
 
 try:
@@ -76,7 +78,7 @@ SELECT {oid}::int8, count(*), coalesce(sum({hash}), 0)::text, pg_relation_size({
 
 _RELATIONS = """
 SELECT c.oid::int8, n.nspname, c.relname, c.relkind::text, c.relpersistence::text, c.relispopulated,
-       pg_relation_filepath(c.oid), coalesce(pg_table_size(c.oid), 0), (c.ctid::text::point)[0]::int8,
+       pg_relation_filepath(c.oid), pg_relation_filepath(nullif(c.reltoastrelid, 0)), (c.ctid::text::point)[0]::int8,
        (SELECT coalesce(json_agg(json_build_array(a.attname, a.atttypid::int8, a.attgenerated = 'v',
                                                   coalesce(NOT co.collisdeterministic, false))
                                  ORDER BY a.attnum), '[]')
@@ -85,8 +87,7 @@ SELECT c.oid::int8, n.nspname, c.relname, c.relkind::text, c.relpersistence::tex
   FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
  WHERE c.relpersistence <> 't'
    AND ((c.relkind IN ('r', 'm') AND c.oid >= 16384)
-        OR (c.relname = 'pg_largeobject' AND c.oid < 16384 AND pg_relation_size(c.oid) > 0
-            AND has_table_privilege(c.oid, 'SELECT')))
+        OR (c.relname = 'pg_largeobject' AND c.oid < 16384 AND has_table_privilege(c.oid, 'SELECT')))
 """
 
 
@@ -151,12 +152,18 @@ def session_options(settings: Mapping[str, str]) -> str:
     return " ".join(f"-c {name}={value}" for name, value in settings.items())
 
 
-def relations_of(connection: Any, major: int) -> list[Relation]:
-    """Every relation of this database whose rows are the users' own, small ones first."""
+def relations_of(connection: Any, major: int, data_dir: Path) -> list[Relation]:
+    """Every relation of this database whose rows are the users' own, small ones first.
+
+    Their sizes come from the files: pg_table_size would wait for whoever holds a table's lock.
+    """
     require_psycopg()
     types = Types(connection.execute(_TYPES).fetchall())
     found = []
-    for oid, schema, name, kind, persistence, populated, path, size, block, raw in connection.execute(_RELATIONS):
+    for oid, schema, name, kind, persistence, populated, path, toast, block, raw in connection.execute(_RELATIONS):
+        size = sum(file_bytes(data_dir / file) for file in (path, toast) if file)
+        if oid < FIRST_USER_OID and not size:
+            continue
         columns = []
         for column, type_oid, virtual, loose in raw:
             if not virtual:

@@ -59,6 +59,23 @@ def await_condition(condition: Callable[[], bool], seconds: float, every: float 
     return True
 
 
+@contextlib.contextmanager
+def _as_owner(data_dir: Path) -> Iterator[None]:
+    """Be the account that owns the server where root asks: peer authentication knows that one, and not root."""
+    if os.geteuid() != 0 or not data_dir.exists():
+        yield
+        return
+    owner = data_dir.stat()
+    group = os.getegid()
+    os.setegid(owner.st_gid)
+    os.seteuid(owner.st_uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(group)
+
+
 @dataclass(frozen=True)
 class Server:
     """A server by its files. It may be running, stopped, or not there at all."""
@@ -146,12 +163,10 @@ class Server:
         return self.pid() != 0
 
     def accepting(self) -> bool:
-        """Whether the server answers connections."""
-        try:
-            with self.connect(timeout=2):
-                return True
-        except OpsError:
-            return False
+        """Whether the server answers connections; asked without an account, as pg_isready does."""
+        require_psycopg()
+        where = f"host={self.socket_dir} port={self.port} connect_timeout=2"
+        return bool(psycopg.pq.PGconn.ping(where.encode()) == psycopg.pq.Ping.OK)
 
     def await_ready(self, seconds: float) -> None:
         """Wait until the server accepts connections; raises OpsError with its last words when it does not."""
@@ -173,16 +188,17 @@ class Server:
         """An autocommit connection over the local socket. Raises OpsError with the engine's answer."""
         require_psycopg()
         try:
-            connection = psycopg.connect(
-                host=self.socket_dir,
-                port=self.port,
-                user=self.login_user,
-                dbname=dbname or self.login_db,
-                connect_timeout=timeout,
-                application_name="boringdb.ops",
-                autocommit=True,
-                **options,
-            )
+            with _as_owner(self.data_dir):
+                connection = psycopg.connect(
+                    host=self.socket_dir,
+                    port=self.port,
+                    user=self.login_user,
+                    dbname=dbname or self.login_db,
+                    connect_timeout=timeout,
+                    application_name="boringdb.ops",
+                    autocommit=True,
+                    **options,
+                )
         except psycopg.Error as exc:
             raise OpsError(f"cannot connect to port {self.port} in {self.socket_dir}: {one_line(exc)}") from exc
         try:

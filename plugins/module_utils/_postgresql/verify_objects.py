@@ -35,11 +35,16 @@ _SETTINGS = {**TEXT_SETTINGS, "search_path": ""}
 
 @dataclass
 class Difference:
-    """One kind of objects. Lists hold lines for a person."""
+    """One kind of objects. Lists hold lines for a person.
+
+    `lost`: different, and nothing can have changed it. `later`: changed after the backup. `open`: perhaps changed by a
+    transaction that was under way when the manifest was taken. `untold`: it cannot be told.
+    """
 
     total: int = 0
     lost: list[str] = field(default_factory=list)
     later: list[str] = field(default_factory=list)
+    open: list[str] = field(default_factory=list)
     untold: list[str] = field(default_factory=list)
 
 
@@ -103,6 +108,8 @@ class _Comparison:
                 found.later.append(line)
             elif state == "same" and manifest["quiet"]:
                 found.lost.append(line)
+            elif state == "same" and manifest["exact"]:
+                found.open.append(line)
             else:
                 found.untold.append(line)
 
@@ -126,7 +133,8 @@ def report_objects(subject: Subject, inventory: Inventory, report: Report) -> No
             continue
         found = inventory.kinds[kind]
         expected = f"{found.total} as in the manifest"
-        actual = f"{found.total - len(found.lost) - len(found.later) - len(found.untold)} as in the manifest"
+        differences = len(found.lost) + len(found.later) + len(found.open) + len(found.untold)
+        actual = f"{found.total - differences} as in the manifest"
         if found.later:
             actual += f", {len(found.later)} changed after the backup"
         notes = []
@@ -134,6 +142,8 @@ def report_objects(subject: Subject, inventory: Inventory, report: Report) -> No
             notes.append(f"not as backed up: {few(found.lost)}")
         if found.untold:
             notes.append(f"different, and it cannot be told whether that is right: {few(found.untold)}")
+        if found.open:
+            notes.append(f"perhaps by a transaction that was open when the manifest was taken: {few(found.open)}")
         if found.later:
             notes.append(f"changed after the backup: {few(found.later)}")
         status = "failed" if found.lost else "skipped" if found.untold else "passed"

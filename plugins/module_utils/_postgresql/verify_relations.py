@@ -59,12 +59,13 @@ def scan(subject: Subject) -> Tally:
     for name in subject.databases:
         with subject.server.connect(name, options=session_options(SCAN_SETTINGS)) as connection:
             _catalogues(subject, connection, name, shared, tally)
-            relations = relations_of(connection, subject.major)
+            relations = relations_of(connection, subject.major, subject.server.data_dir)
             catalogue[name] = connection.execute("SELECT pg_relation_filepath('pg_catalog.pg_class')").fetchone()[0]
         shared = False
         for item in work.database(name, [relation for relation in relations if relation.scannable]):
             _judge(subject, name, item, recorded[name].get("relations", {}), tally)
-        _missing(subject, name, recorded[name], {relation.oid for relation in relations}, now=catalogue[name], tally=tally)
+        there = {relation.oid for relation in relations}
+        _missing(subject, name, recorded[name], there, now=catalogue[name], tally=tally)
     tally.seconds = time.monotonic() - begun
     return tally
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import pwd
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from embedded_servers import Server
+from embedded_servers import Server, await_, free_port
 from verify_ground import backup, copy_of, failed, module, path_of, put_back, verify
 
 SCHEMA = """
@@ -41,8 +42,9 @@ INSERT INTO numbers (n) SELECT g FROM generate_series(1, 5000) g;
 INSERT INTO texts (t, v, c) SELECT 'needle' || g, 'v', 'c' FROM generate_series(1, 3000) g;
 INSERT INTO documents SELECT g, '{"a": 1}', '{"b": 2}', point(g, g), to_tsvector('simple', 'a ' || g)
   FROM generate_series(1, 100) g;
-INSERT INTO many SELECT g, g / 3.0, 'epoch', md5(g::text)::uuid, '\\xab', ARRAY[g], 'ok', '{sad,ok}', g, int4range(g, g + 2),
-                        3.5, '101', '10.0.0.0/8', ARRAY[point(1, 2)], 'big'::regclass FROM generate_series(1, 200) g;
+INSERT INTO many SELECT g, g / 3.0, 'epoch', md5(g::text)::uuid, '\\xab', ARRAY[g], 'ok', '{sad,ok}', g,
+                        int4range(g, g + 2), 3.5, '101', '10.0.0.0/8', ARRAY[point(1, 2)], 'big'::regclass
+  FROM generate_series(1, 200) g;
 INSERT INTO boringdb_row VALUES (1, 'x');
 INSERT INTO no_columns DEFAULT VALUES;
 INSERT INTO big SELECT g, repeat(md5(g::text), 1000) FROM generate_series(1, 20) g;
@@ -232,6 +234,50 @@ def test_a_page_with_a_wrong_checksum(make_server: Callable[..., Server], starte
     assert verify(copy)["page_checksums"]["status"] == "skipped"
 
 
+DEBIAN = sorted(Path("/usr/lib/postgresql").glob("1[4-9]/bin"))
+
+
+@pytest.fixture
+def with_contrib(pg_root: Path, started: Callable[[Server], Server]) -> Server:
+    """A server of the distribution's packages, which have the contrib modules."""
+    if not DEBIAN:
+        pytest.skip("no PostgreSQL of the distribution")
+    owner = "nobody" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
+    home = pg_root / "debian"
+    home.mkdir()
+    if os.geteuid() == 0:
+        shutil.chown(home, owner)
+    server = Server(free_port(), home, home / "data", DEBIAN[-1], owner)
+    server.initdb()
+    server.start()
+    return started(server)
+
+
+def test_an_index_in_disorder(with_contrib: Server, started: Callable[[Server], Server]) -> None:
+    with_contrib.psql(SCHEMA, "CREATE DATABASE other")
+    with_contrib.psql("VACUUM")
+    folder = whole(with_contrib)
+    copy = started(copy_of(with_contrib, folder))
+    checks = verify(copy, backup_dir=str(folder))
+    assert checks["structure"]["status"] == "passed"
+    assert checks["structure"]["required"]
+    assert checks["_"]["verdict"] == "verified", checks
+    assert checks["_"]["changed"], "the extension was installed"
+    assert verify(copy, heapallindexed=True)["_"]["changed"] is False
+    copy.stop()
+    index = copy.data_dir / path_of(with_contrib, "numbers_pkey")
+    content = bytearray(index.read_bytes())
+    item = 8192 + 24 + 4 * 10  # two neighbours of the first leaf page change places
+    content[item : item + 4], content[item + 4 : item + 8] = content[item + 4 : item + 8], content[item : item + 4]
+    index.write_bytes(content)
+    copy.start()
+    checks = verify(copy)
+    assert failed(checks) == {"structure"}, checks
+    assert "numbers_pkey" in checks["structure"]["message"]
+    assert checks["_"]["verdict"] == "failed"
+    assert verify(copy, structure=False)["structure"]["status"] == "skipped"
+
+
 def test_a_byte_of_the_backup_in_the_repository(source: Server, started: Callable[[Server], Server]) -> None:
     folder = whole(source)
     copy = started(copy_of(source, folder))
@@ -255,7 +301,8 @@ def test_a_backup_without_its_log(source: Server, started: Callable[[Server], Se
 
 
 def test_what_changed_after_the_backup_is_no_failure(source: Server, started: Callable[[Server], Server]) -> None:
-    source.psql("CREATE TABLE doomed (a int); CREATE SCHEMA fading; CREATE TABLE cut (a int); INSERT INTO cut VALUES (1)")
+    source.psql("CREATE TABLE doomed (a int)", "CREATE SCHEMA fading", "CREATE TABLE cut (a int)")
+    source.psql("INSERT INTO cut VALUES (1)")
     source.psql("GRANT INSERT ON texts TO keeper")
     copy = started(copy_of(source, whole(source)))
     for change in (
@@ -328,12 +375,15 @@ def test_the_users_own_questions(source: Server, started: Callable[[Server], Ser
         },
     )  # fmt: skip
     assert good["_"]["verdict"] == "verified", good
-    assert good["canary:first"]["status"] == good["heartbeat"]["status"] == good["expected_objects"]["status"] == "passed"
+    for name in ("canary:first", "heartbeat", "expected_objects", "invariant:table"):
+        assert good[name]["status"] == "passed"
 
     copy.psql("UPDATE texts SET t = 'private' WHERE id = 3")
     bad = verify(
         copy,
-        canaries=[canary, {**canary, "name": "elsewhere", "query": "SELECT 2"}, {**canary, "name": "given", "sha256": "0"}],
+        canaries=[
+            canary, {**canary, "name": "elsewhere", "query": "SELECT 2"}, {**canary, "name": "given", "sha256": "0"},
+        ],
         invariants=[
             {"name": "wrong", "query": "SELECT 1", "expected": 2, **ask},
             {"name": "broken", "query": "SELECT no_such_column", "expected": 2, **ask},
@@ -458,8 +508,6 @@ def test_on_a_standby_a_difference_cannot_be_told(source: Server, started: Calla
     source.psql("INSERT INTO numbers (n) VALUES (1)")
     source.psql("DO $$BEGIN FOR i IN 1..1 LOOP NULL; END LOOP; END$$")
     position = source.psql("SELECT pg_current_wal_lsn()")
-    from embedded_servers import await_
-
     await_(lambda: standby.psql(f"SELECT pg_last_wal_replay_lsn() >= '{position}'") == "t", what="the replay")
     checks = verify(standby)
     assert not failed(checks)

