@@ -188,11 +188,17 @@ options:
             required: true
   wal_changes:
     description:
-      - How many rows the log inserted and deleted, from the manifest's position to where recovery ended, for each
-        relation with any change. Keys are files as pg_waldump writes them (V(1663/5/16390)).
+      - How many rows the log inserted and deleted, from the manifest's position to where recovery ended, or in more of
+        the log than that. Keys are files as pg_waldump writes them (V(1663/5/16390)).
       - Values are dictionaries of V(inserts), V(deletes), V(updates) (numbers of rows) and V(truncated) (a boolean).
-      - It must be complete. A relation that it does not name is taken for unchanged.
+      - A changed relation that it does not name must have the manifest's number of rows.
     type: dict
+  wal_changes_complete:
+    description:
+      - Whether O(wal_changes) names every relation with an inserted, updated or deleted row.
+      - Then a relation that it does not name must equal the manifest, also where its pages were written to since.
+    type: bool
+    default: false
   reached_lsn:
     description: The log position that recovery reached. A manifest of a later position cannot be compared with.
     type: str
@@ -372,6 +378,7 @@ def main() -> None:
         "heartbeat": {"type": "dict", "options": heartbeat},
         "expected_objects": {"type": "dict", "options": objects},
         "wal_changes": {"type": "dict"},
+        "wal_changes_complete": {"type": "bool", "default": False},
         "reached_lsn": {"type": "str"},
         "reached_time": {"type": "str"},
         "time_budget": {"type": "int", "default": 0},

@@ -25,7 +25,7 @@ _ERROR = re.compile(r"^ERROR: \[(\d+)\]: (.*)", re.MULTILINE)
 _WARNING = re.compile(r"^WARN: (.*)", re.MULTILINE)
 _FOREIGN_KEY = re.compile(r"unable to load info file.*key/value found outside of section|unable to flush", re.DOTALL)
 _UNREACHABLE = re.compile(
-    r"remote-\d+ (?:process|\S+ protocol) on '[^']*'|\[HostConnectError\]|unable to connect to|unable to find host"
+    r"remote-\d+ process on '[^']*' terminated|\[HostConnectError\]|unable to connect to|unable to find host"
 )
 #: The same for a repository in a local directory; only of commands that touch nothing else.
 _UNREADABLE = re.compile(r"unable to (?:list file info for|get info for|open) (?:file|path)\S* .*\[\d+\]")

@@ -152,7 +152,9 @@ def _compare(subject: Subject, label: str, item: Counted, entry: Mapping[str, An
 def _unlogged_change(subject: Subject, item: Counted, entry: Mapping[str, Any]) -> bool:
     """Whether the log from the manifest's position on holds no change of a row of this relation's file."""
     changes = subject.params["wal_changes"]
-    if changes is None or entry["path"] != item.path or not (subject.manifest and subject.manifest["exact"]):
+    if changes is None or not subject.params["wal_changes_complete"]:
+        return False
+    if entry["path"] != item.path or not (subject.manifest and subject.manifest["exact"]):
         return False
     return not any((changes.get(relation_key(item.path)) or {}).values())
 
