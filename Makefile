@@ -42,6 +42,7 @@ lab-up: $(DEV)/.complete lab-packages ## Boot the lab: real systemd hosts on thi
 
 lab: $(DEV)/.complete lab-packages ## Tests on the lab's hosts (root); boots it and takes it down
 	$(PYTEST) tests/lab -m lab
+	ANSIBLE_CONFIG=$(CURDIR)/ansible.cfg PATH=$(DEV)/bin:$$PATH $(DEV)/bin/molecule test -s drill
 
 lab-down: ## Take the lab down; its caches stay
 	@$(LAB) down

@@ -189,7 +189,7 @@ def audit_chain(cluster: str, records: list[Record], witnessed: list[str]) -> li
             findings.append(("removed", "", f"records {gap} before {record.name} missing"))
         elif record.signed and record.predicate:
             sealed = record.predicate["previous"]
-            if before and sealed != before.digest and not any(kind == "altered" for kind, _ in before.findings):
+            if before and sealed != before.digest and not any(kind == "altered" for kind, _said in before.findings):
                 findings.append(("altered", before.name, f"its bytes are not those that {record.name} sealed"))
             elif not before and sealed is not None:
                 findings.append(("removed", "", f"{record.name} seals a record before it that is not there"))

@@ -9,10 +9,12 @@ DOCUMENTATION = r"""
 module: backup
 short_description: Takes an online physical backup of a database server
 version_added: 0.1.0
-author: boringdb.ops contributors
+author:
+  - boringdb.ops contributors (@boringdb)
 description:
   - Takes one backup while the server works, and returns it as the repository then shows it.
-  - It first has one WAL segment archived, and refuses when the archive is broken. A backup without WAL restores to nothing.
+  - It first has one WAL segment archived, and refuses when the archive is broken. A backup without WAL restores to
+    nothing.
   - The backup appears under its label only when it is whole. What a killed run leaves is removed by the next.
   - With O(tool=native) it runs on the primary. With O(tool=pgbackrest) it runs where pgBackRest's repository is.
 extends_documentation_fragment:
@@ -25,6 +27,7 @@ attributes:
   diff_mode:
     support: full
   platform:
+    support: full
     platforms: posix
 options:
   type:

@@ -9,7 +9,8 @@ DOCUMENTATION = r"""
 module: backup_info
 short_description: Lists the backups in a repository and the window they allow
 version_added: 0.1.0
-author: boringdb.ops contributors
+author:
+  - boringdb.ops contributors (@boringdb)
 description:
   - Lists what the repository holds, complete or not, from any host that reaches it.
   - With O(window) it reads the newest archived WAL, which tells how far a restore can go.
@@ -22,6 +23,7 @@ attributes:
   diff_mode:
     support: none
   platform:
+    support: full
     platforms: posix
 options:
   engine:
@@ -50,7 +52,8 @@ EXAMPLES = r"""
 
 RETURN = r"""
 backups:
-  description: The backups, the oldest first, shaped as M(boringdb.ops.backup) returns one; C(problem) tells why one is unusable.
+  description:
+    - The backups, the oldest first, shaped as M(boringdb.ops.backup) returns one; C(problem) tells why one is unusable.
   returned: success
   type: list
   elements: dict

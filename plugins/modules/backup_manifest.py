@@ -9,7 +9,8 @@ DOCUMENTATION = r"""
 module: backup_manifest
 short_description: Writes down what a backup must bring back
 version_added: 0.1.0
-author: boringdb.ops contributors
+author:
+  - boringdb.ops contributors (@boringdb)
 description:
   - Run it on the server that is about to be backed up, right before the backup, as the account that owns the server.
   - Writes C(boringdb/manifest.json) into the data directory, so that every physical backup carries it, and copies the
@@ -27,6 +28,7 @@ attributes:
   diff_mode:
     support: none
   platform:
+    support: full
     platforms: posix
 options:
   time_budget:

@@ -9,7 +9,8 @@ DOCUMENTATION = r"""
 module: config
 short_description: Declares a database server's settings and client authentication
 version_added: 0.1.0
-author: boringdb.ops contributors
+author:
+  - boringdb.ops contributors (@boringdb)
 description:
   - Writes the declared settings to one file below C(conf.d), and the authentication rules to C(pg_hba.conf).
   - The server's own program reads a copy first. What it refuses is never put in place.
@@ -24,6 +25,7 @@ attributes:
   diff_mode:
     support: full
   platform:
+    support: full
     platforms: posix
 options:
   settings:

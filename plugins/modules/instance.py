@@ -9,7 +9,8 @@ DOCUMENTATION = r"""
 module: instance
 short_description: Initialises, starts, stops, restarts or reloads one database server
 version_added: 0.1.0
-author: boringdb.ops contributors
+author:
+  - boringdb.ops contributors (@boringdb)
 description:
   - Brings one database server of the host into the wanted state, and waits until it is there.
   - Initialising is atomic. It happens beside O(data_dir), which appears by one rename.
@@ -22,6 +23,7 @@ attributes:
   diff_mode:
     support: full
   platform:
+    support: full
     platforms: posix
 options:
   state:

@@ -9,7 +9,8 @@ DOCUMENTATION = r"""
 module: instance_info
 short_description: Tells what one database server is
 version_added: 0.1.0
-author: boringdb.ops contributors
+author:
+  - boringdb.ops contributors (@boringdb)
 description:
   - Reads from the engine what the server is, running or stopped. Its role, position, lag, replicas and slots, archiver, and
     the settings that await a restart.
@@ -23,6 +24,7 @@ attributes:
   diff_mode:
     support: none
   platform:
+    support: full
     platforms: posix
 """
 

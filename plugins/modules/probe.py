@@ -9,7 +9,8 @@ DOCUMENTATION = r"""
 module: probe
 short_description: Writes numbered rows, keeps what was acknowledged, and looks for it later
 version_added: 0.1.0
-author: boringdb.ops contributors
+author:
+  - boringdb.ops contributors (@boringdb)
 description:
   - A small background program commits numbered rows to a database and writes down every acknowledgement, on the host
     this module runs on. Whatever happens to the database meanwhile, it tells the largest gap between acknowledged
@@ -25,6 +26,7 @@ attributes:
   diff_mode:
     support: full
   platform:
+    support: full
     platforms: posix
 options:
   state:

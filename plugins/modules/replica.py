@@ -9,7 +9,8 @@ DOCUMENTATION = r"""
 module: replica
 short_description: Clones a replica from its primary and attaches it
 version_added: 0.1.0
-author: boringdb.ops contributors
+author:
+  - boringdb.ops contributors (@boringdb)
 description:
   - Clones the primary through a physical replication slot and attaches the copy as an asynchronous replica.
   - The clone happens beside O(data_dir), which appears by one rename. A killed clone is begun again by the next run.
@@ -23,6 +24,7 @@ attributes:
   diff_mode:
     support: full
   platform:
+    support: full
     platforms: posix
 options:
   state:

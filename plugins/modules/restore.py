@@ -9,7 +9,8 @@ DOCUMENTATION = r"""
 module: restore
 short_description: Restores a backup to a point in time as an isolated copy
 version_added: 0.1.0
-author: boringdb.ops contributors
+author:
+  - boringdb.ops contributors (@boringdb)
 description:
   - Brings a backup and its WAL back to a target in an empty place, starts the copy, and tells what was reached.
   - It works from access to the repository alone. No source host is asked.
@@ -25,6 +26,7 @@ attributes:
   diff_mode:
     support: full
   platform:
+    support: full
     platforms: posix
 options:
   engine:
@@ -44,7 +46,8 @@ options:
     type: path
     required: true
   bin_dir:
-    description: Where the server programs lie. When it is left out, the packages' place for the backup's version is taken.
+    description:
+      - Where the server programs lie. When it is left out, the packages' place for the backup's version is taken.
     type: path
   port:
     description: The copy's port, which names its socket.
@@ -69,7 +72,8 @@ options:
   target_type:
     description:
       - V(latest) replays all WAL there is. V(immediate) stops where the backup is consistent.
-      - V(time), V(lsn) and V(name) stop at O(target). V(random) chooses a commit in the window, V(latest) where there is none.
+      - V(time), V(lsn) and V(name) stop at O(target). V(random) chooses a commit in the window, V(latest) where there is
+        none.
     type: str
     choices: [latest, immediate, time, lsn, name, random]
     default: latest
@@ -87,7 +91,8 @@ options:
     description: The SHA-256 of the system identifier that the backup must be of.
     type: str
   source_next_xid:
-    description: The source's next transaction number, where it could be asked. It tells an idle source from a stuck archive.
+    description:
+      - The source's next transaction number, where it could be asked. It tells an idle source from a stuck archive.
     type: str
   rto_seconds:
     description: The longest time the restore may take, as an objective that the copy is judged by.
@@ -192,7 +197,8 @@ rpo_seconds:
   returned: when O(state=present) and not in check mode
   type: float
 wal_changes:
-  description: Rows inserted and deleted per relation file since the backup's manifest, null where they were not counted.
+  description:
+    - Rows inserted and deleted per relation file since the backup's manifest, null where they were not counted.
   returned: when O(state=present) and not in check mode
   type: dict
 system_digest:

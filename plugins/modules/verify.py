@@ -9,7 +9,8 @@ DOCUMENTATION = r"""
 module: verify
 short_description: Proves what a backup brought back
 version_added: 0.1.0
-author: boringdb.ops contributors
+author:
+  - boringdb.ops contributors (@boringdb)
 description:
   - Run it on a restored, started and promoted copy, as the account that owns the copy.
   - Reads every relation once, compares what was not changed since the backup with the manifest that
@@ -30,6 +31,7 @@ attributes:
   diff_mode:
     support: none
   platform:
+    support: full
     platforms: posix
 options:
   manifest:

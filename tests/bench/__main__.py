@@ -9,12 +9,12 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-from typing import Callable, Optional
+from typing import Callable
 
 from tests.bench import converge, ground, native
 
 
-def line(name: str, value: float, unit: str, floor: Optional[float] = None) -> None:
+def line(name: str, value: float, unit: str, floor: float | None = None) -> None:
     """Print one figure."""
     ratio = round(value / floor, 3) if floor else None
     figure = {"name": name, "value": round(value, 3), "unit": unit, "floor": floor and round(floor, 3), "ratio": ratio}
@@ -23,7 +23,7 @@ def line(name: str, value: float, unit: str, floor: Optional[float] = None) -> N
 
 def pairs(name: str, ours: Callable[[], float], by_hand: Callable[[], float], count: int) -> None:
     """Alternate ours and the floor, discard the first pair, print the medians."""
-    taken = [(ours(), by_hand()) for _ in range(count + 1)][1:]
+    taken = [(ours(), by_hand()) for _pair in range(count + 1)][1:]
     line(name, statistics.median(pair[0] for pair in taken), "s", statistics.median(pair[1] for pair in taken))
 
 

@@ -22,7 +22,9 @@ def _provision(port: str) -> tuple[str, float]:
     env = {**os.environ, "BORINGDB_HOME": str(HOME), "BORINGDB_PORT": port, "ANSIBLE_CONFIG": str(REPO / "ansible.cfg")}
     begun = time.monotonic()
     playbook = str(REPO / "playbooks/provision.yml")
-    done = subprocess.run([*argv, playbook, "-e", "cluster=orders"], env=env, cwd=REPO, text=True, capture_output=True, check=False)
+    done = subprocess.run(
+        [*argv, playbook, "-e", "cluster=orders"], env=env, cwd=REPO, text=True, capture_output=True, check=False
+    )
     if done.returncode:
         raise SystemExit(f"bench: provision failed: {done.stdout[-2000:]}")
     return done.stdout, time.monotonic() - begun

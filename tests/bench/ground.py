@@ -71,7 +71,12 @@ class Source:
         run("mkdir", "-p", str(self.run_dir), str(self.backups), str(self.wal))
         archiver = str(HOME / "boringdb-archive-wal")
         shutil.copy(REPO / "roles/backup/files/boringdb-archive-wal", archiver)
-        self.server = {"data_dir": str(self.data), "bin_dir": str(PROGRAMS), "port": self.port, "socket_dir": str(self.run_dir)}
+        self.server = {
+            "data_dir": str(self.data),
+            "bin_dir": str(PROGRAMS),
+            "port": self.port,
+            "socket_dir": str(self.run_dir),
+        }
         self.repository = {"tool": "native", "backup_path": str(self.backups), "wal_path": str(self.wal)}
         module("instance", state="initialized", **self.server)
         settings = {
@@ -82,7 +87,9 @@ class Source:
             "shared_buffers": "256MB",
             "max_wal_size": "4GB",
         }
-        rules = [{"type": "local", "database": name, "user": "all", "method": "trust"} for name in ("all", "replication")]
+        rules = [
+            {"type": "local", "database": name, "user": "all", "method": "trust"} for name in ("all", "replication")
+        ]
         module("config", settings=settings, hba=rules, **self.server)
         module("instance", state="started", **self.server)
         self.program("pgbench", "-i", "-q", "-s", str(scale), "postgres")

@@ -31,11 +31,18 @@ def backup(source: Source) -> float:
 def backup_by_hand(source: Source) -> float:
     """pg_basebackup with the same options."""
     _clear(HAND)
-    return timed(lambda: source.program("pg_basebackup", "-D", str(HAND), "-X", "stream", "--checkpoint=fast", "--no-password"))
+    return timed(
+        lambda: source.program("pg_basebackup", "-D", str(HAND), "-X", "stream", "--checkpoint=fast", "--no-password")
+    )
 
 
 def _options(source: Source) -> dict[str, object]:
-    place = {"data_dir": str(COPY / "data"), "socket_dir": str(COPY / "run"), "bin_dir": str(PROGRAMS), "port": source.port + 1}
+    place = {
+        "data_dir": str(COPY / "data"),
+        "socket_dir": str(COPY / "run"),
+        "bin_dir": str(PROGRAMS),
+        "port": source.port + 1,
+    }
     return {**source.repository, **place}
 
 
@@ -51,7 +58,9 @@ def _restore_by_hand(source: Source) -> None:
     run("mkdir", "-p", "-m", "700", str(data), str(HAND / "run"))
     run("cp", "-a", "--reflink=auto", f"{newest(source)}/.", str(data))
     run("touch", str(data / "recovery.signal"))
-    settings = f"-c archive_mode=off -c listen_addresses= -c unix_socket_directories={HAND / 'run'} -c port={source.port + 1}"
+    settings = (
+        f"-c archive_mode=off -c listen_addresses= -c unix_socket_directories={HAND / 'run'} -c port={source.port + 1}"
+    )
     command = f"restore_command = 'cp {source.wal}/%f \"%p\"'\n"
     run("sh", "-c", 'cat >> "$1"', "sh", str(data / "postgresql.auto.conf"), stdin=command)
     log = str(HAND / "log")
@@ -61,7 +70,18 @@ def _restore_by_hand(source: Source) -> None:
 
 
 def _sql(source: Source, text: str) -> str:
-    return run(str(PROGRAMS / "psql"), "-XAtq", "-h", str(HAND / "run"), "-p", str(source.port + 1), "-U", "postgres", "-c", text).strip()
+    return run(
+        str(PROGRAMS / "psql"),
+        "-XAtq",
+        "-h",
+        str(HAND / "run"),
+        "-p",
+        str(source.port + 1),
+        "-U",
+        "postgres",
+        "-c",
+        text,
+    ).strip()
 
 
 def restore_by_hand(source: Source) -> float:
@@ -75,7 +95,9 @@ def restore_by_hand(source: Source) -> float:
 
 def drill(source: Source) -> float:
     """Restore and every default check, page checksums included, as the drill runs them."""
-    place = {key: value for key, value in _options(source).items() if key in ("data_dir", "socket_dir", "bin_dir", "port")}
+    place = {
+        key: value for key, value in _options(source).items() if key in ("data_dir", "socket_dir", "bin_dir", "port")
+    }
 
     def act() -> None:
         module("restore", **_options(source))
@@ -89,7 +111,9 @@ def drill(source: Source) -> float:
 def drill_by_hand(source: Source) -> float:
     """The same proofs by hand: verify the backup's bytes, read and hash every table, check every page."""
     _clear(HAND)
-    tables = source.sql("SELECT oid::regclass FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace").split()
+    tables = source.sql(
+        "SELECT oid::regclass FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
+    ).split()
 
     def act() -> None:
         _restore_by_hand(source)

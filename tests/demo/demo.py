@@ -71,7 +71,12 @@ def run_playbook() -> int:
     """Run the demo's playbook, print its phases with their seconds, keep everything in the log."""
     argv = [str(Path(sys.executable).with_name("ansible-playbook")), "-i", str(REPO / "inventories/local")]
     argv += [str(REPO / "tests/demo/demo.yml"), "-e", f"@{REPO / 'tests/demo/vars.yml'}"]
-    env = {**os.environ, "BORINGDB_HOME": str(HOME), "ANSIBLE_CONFIG": str(REPO / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"}
+    env = {
+        **os.environ,
+        "BORINGDB_HOME": str(HOME),
+        "ANSIBLE_CONFIG": str(REPO / "ansible.cfg"),
+        "ANSIBLE_NOCOLOR": "1",
+    }
     env.setdefault("BORINGDB_PORT", str(free_ports()))
     begun = time.monotonic()
     phase, phase_begun = "", begun

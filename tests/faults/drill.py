@@ -7,7 +7,6 @@ import contextlib
 import fcntl
 import json
 import os
-import re
 import sys
 import time
 from collections.abc import Mapping
@@ -19,7 +18,15 @@ from tests.faults.ground import CANARY, CLUSTER, Ground
 from tests.faults.process import REPO, Broken
 
 sys.path.insert(0, str(REPO / ".collections"))
-from ansible_collections.boringdb.ops.plugins.module_utils._core.lock import lock_path  # noqa: E402
+from ansible_collections.boringdb.ops.plugins.module_utils._core.lock import lock_path
+
+_CUSTOMER = {"database": "postgres", "name": "shop.customer"}
+
+
+def _count(name: str, relation: str, rows: int) -> dict[str, str]:
+    """An invariant: a relation holds so many rows."""
+    return {"name": name, "database": "postgres", "query": f"SELECT count(*) FROM {relation}", "expected": str(rows)}
+
 
 #: What is known of the data: the same for every drill, so that a fault shows in its own check and in no other.
 EXPECTED: dict[str, Any] = {
@@ -28,15 +35,13 @@ EXPECTED: dict[str, Any] = {
     "db_rpo_seconds": 86400,
     "restore_drill_canaries": [CANARY],
     "restore_drill_invariants": [
-        {"name": "customers", "database": "postgres", "query": "SELECT count(*) FROM shop.customer", "expected": "2000"},
-        {"name": "accounts", "database": "postgres", "query": "SELECT count(*) FROM pgbench_accounts", "expected": "100000"},
+        _count("customers", "shop.customer", 2000),
+        _count("accounts", "pgbench_accounts", 100000),
     ],
     "restore_drill_expected_objects": {
         "roles": ["reporting"],
         "functions": [{"database": "postgres", "name": "shop.gross(int)"}],
-        "grants": [
-            {"database": "postgres", "role": "reporting", "type": "table", "name": "shop.customer", "privilege": "SELECT"}
-        ],
+        "grants": [{**_CUSTOMER, "role": "reporting", "type": "table", "privilege": "SELECT"}],
     },
 }
 
@@ -63,7 +68,7 @@ class Drill:
     @property
     def cause(self) -> str:
         """The line a person reads: the first reason that a check gives, else the error that ended the run."""
-        reasons = [str(check["message"]) for check in self.wanting.values() if check["message"]]
+        reasons = [f"{check['name']}: {check['message']}" for check in self.wanting.values() if check["message"]]
         return reasons[0] if reasons else str(self.predicate.get("error") or "")
 
 
@@ -103,7 +108,8 @@ def left_behind(place: Path) -> list[str]:
             cwd = ""
             with contextlib.suppress(PermissionError):
                 cwd = str((process / "cwd").readlink())
-            if process.name != str(os.getpid()) and (f"{place}/" in words or re.match(rf"{re.escape(str(place))}(/|$)", cwd)):
+            ours = process.name == str(os.getpid())
+            if not ours and (f"{place}/" in words or f"{cwd}/".startswith(f"{place}/")):
                 left.append(f"process {process.name}: {' '.join(words.split(chr(0)))[:80]}")
     lock = lock_path(str(place / "data"))
     if lock.exists():

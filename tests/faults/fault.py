@@ -104,7 +104,7 @@ def fault(
     """Make a fault of a function that injects it, yields and undoes it; its name is the function's."""
 
     def register(inject: Inject) -> Inject:
-        name = inject.__name__  # type: ignore[attr-defined]
+        name = inject.__name__
         FAULTS.append(Fault(name, what, frozenset(checks), verdict, says, inject, variables))
         return inject
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.faults.process import PROGRAMS, REPO, Broken, await_, free_ports, module, playbook, run
+from tests.faults.process import PROGRAMS, Broken, await_, free_ports, module, playbook, run
 
 HOME = Path(os.environ.get("BORINGDB_HOME") or f"/var/tmp/boringdb-faults-{os.getuid()}")
 CLUSTER = "orders"
@@ -25,10 +25,12 @@ INSERT INTO shop.price SELECT n, n * 100 + 99 FROM generate_series(1, 50) n;
 CREATE TABLE shop.note (id int, body text);
 INSERT INTO shop.note SELECT n, repeat(md5(n::text), 20) FROM generate_series(1, 1000) n;
 CREATE FUNCTION shop.gross(net int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT net * 119 / 100';
+CREATE TABLE shop.beat (at timestamptz NOT NULL);
+"""
+ROLE = """
 CREATE ROLE reporting;
 GRANT USAGE ON SCHEMA shop TO reporting;
 GRANT SELECT ON shop.customer TO reporting;
-CREATE TABLE shop.beat (at timestamptz NOT NULL);
 """
 
 
@@ -57,7 +59,7 @@ class Ground:
         self.play("playbooks/provision.yml")
         self.play("playbooks/evidence_key.yml")
         self.program("pgbench", "-i", "-q", "-s", "1", "postgres")
-        self.sql(LOAD)
+        self.sql(LOAD + ROLE)
         self.backup()
         for _segment in range(5):
             self.write(3)
@@ -100,7 +102,7 @@ class Ground:
 
     def program(self, name: str, *words: str, stdin: str = "") -> str:
         """Run a client program against the source; returns its output."""
-        where = ["-h", self.socket, "-p", str(self.first_port + 1), "-U", "postgres"]
+        where = ["-h", str(self.socket), "-p", str(self.first_port + 1), "-U", "postgres"]
         return run(PROGRAMS / name, *where, *words, stdin=stdin).stdout
 
     def sql(self, text: str) -> str:
@@ -156,13 +158,17 @@ class Ground:
         """The one backup in the field."""
         return next(path for path in (self.field / "backup").iterdir() if not path.name.startswith("."))
 
+    def field_start(self) -> str:
+        """The WAL segment that the field's backup begins in."""
+        control = run(PROGRAMS / "pg_controldata", "-D", self.field_backup).stdout
+        found = re.search(r"REDO WAL file:\s+(\w+)", control)
+        assert found
+        return found.group(1)
+
     def field_segments(self) -> list[Path]:
         """The field's WAL segments that lie wholly behind the backup, the oldest first."""
-        stop = run(PROGRAMS / "pg_controldata", "-D", self.field_backup).stdout
-        backed_up = re.search(r"REDO WAL file:\s+(\w+)", stop)
-        assert backed_up
-        names = sorted(path for path in (self.field / "wal").iterdir() if re.fullmatch(r"[0-9A-F]{24}", path.name))
-        return [path for path in names if path.name > backed_up.group(1)]
+        names = (path for path in (self.field / "wal").iterdir() if re.fullmatch(r"[0-9A-F]{24}", path.name))
+        return sorted(path for path in names if path.name > self.field_start())
 
     def relation_file(self, relation: str) -> str:
         """A relation's first file, below any data directory."""
@@ -178,6 +184,3 @@ def _stop(pid: int, how: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, how)
         await_(lambda: not Path(f"/proc/{pid}").exists(), f"the end of process {pid}")
-
-
-assert REPO.is_dir()

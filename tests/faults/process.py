@@ -34,7 +34,9 @@ def run(*argv: str | Path, stdin: str = "", check: bool = True) -> subprocess.Co
     """Run a program as the owner. Raises Broken with its last words where it fails and `check` is set."""
     words = [*AS_OWNER, *map(str, argv)]
     env = {**os.environ, "LC_ALL": "C", "TZ": "UTC", "PYTHONDONTWRITEBYTECODE": "1"}
-    done = subprocess.run(words, input=stdin, text=True, capture_output=True, check=False, cwd="/", env=env, timeout=300)
+    done = subprocess.run(
+        words, input=stdin, text=True, capture_output=True, check=False, cwd="/", env=env, timeout=300
+    )  # fmt: skip
     if check and done.returncode:
         raise Broken(f"{Path(argv[0]).name} exited {done.returncode}: {(done.stderr or done.stdout)[-2000:]}")
     return done

@@ -88,8 +88,9 @@ class Paths:
         return self.run / "state.json"
 
 
-def paths(environ: Mapping[str, str] = os.environ) -> Paths:
+def paths(environ: Mapping[str, str] | None = None) -> Paths:
     """Return the lab's paths; BORINGDB_LAB_CACHE (absolute) moves all of them."""
+    environ = os.environ if environ is None else environ
     cache = Path(environ.get("BORINGDB_LAB_CACHE") or DEFAULT_CACHE)
     if not cache.is_absolute() or re.search(r"[\s:,\\]", str(cache)):
         raise LabError(f"BORINGDB_LAB_CACHE={cache}: must be an absolute path without spaces, ':', ',' or '\\'")

@@ -152,11 +152,13 @@ def test_services_of_one_host_are_not_those_of_another() -> None:
 
 def test_apt_installs_through_the_proxy_and_only_from_the_mirror() -> None:
     done("ssh", "pg1", "apt-get -qq update && apt-get -qq install -y less && less --version")
-    asked = done("ssh", "pg1", "python3 - <<'EOF'\n"
+    script = (
         "import urllib.request, urllib.error\n"
         "opener = urllib.request.build_opener(urllib.request.ProxyHandler({'http': 'http://controller:3128'}))\n"
         "try:\n    print(opener.open('http://pypi.org/', timeout=10).status)\n"
-        "except urllib.error.HTTPError as exc:\n    print(exc.code)\nEOF")  # fmt: skip
+        "except urllib.error.HTTPError as exc:\n    print(exc.code)\n"
+    )
+    asked = done("ssh", "pg1", f"python3 - <<'EOF'\n{script}EOF")
     assert asked == "403\n"
 
 

@@ -32,7 +32,7 @@ ASKED = ["-e", "cluster=orders"]
 
 def ruff(place: Place) -> str:
     """Style and common mistakes, all Python files."""
-    return run([place.program("ruff"), "check", "."], REPO, place.environment())
+    return run([place.program("ruff"), "check", "--output-format", "concise", "."], REPO, place.environment())
 
 
 def mypy(place: Place) -> str:

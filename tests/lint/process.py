@@ -41,10 +41,10 @@ def run(argv: Sequence[str | Path], cwd: Path, env: Mapping[str, str]) -> str:
         raise Failed(f"{words[0]}: {exc.strerror}") from exc
     _running.add(process)
     try:
-        output, _ = process.communicate(timeout=LIMIT)
+        output, _none = process.communicate(timeout=LIMIT)
     except subprocess.TimeoutExpired as exc:
         _kill(process)
-        output, _ = process.communicate()
+        output, _none = process.communicate()
         raise Failed(f"{output}\n{' '.join(words)}: not done within {LIMIT} s") from exc
     finally:
         _running.discard(process)

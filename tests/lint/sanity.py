@@ -66,7 +66,7 @@ def _configure_pip(place: Place, home: Path) -> None:
     # Variables override files, as in pip itself.
     for line in sorted(listing.splitlines(), key=lambda line: line.startswith(":env:")):
         name, separator, value = line.partition("=")
-        scope, _, key = name.rpartition(".")
+        scope, _dot, key = name.rpartition(".")
         if separator and scope in {"global", "install", "download", ":env:"}:
             values[key] = str(ast.literal_eval(value)).replace("\n", "\n  ")
     target = home / ".config" / "pip" / "pip.conf"

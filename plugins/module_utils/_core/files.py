@@ -9,10 +9,9 @@ import hashlib
 import os
 import shutil
 from pathlib import Path
-from typing import Union
 
 
-def sync_directory(path: Union[str, Path]) -> None:
+def sync_directory(path: str | Path) -> None:
     """Make renames and creations in a directory durable."""
     handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -21,7 +20,7 @@ def sync_directory(path: Union[str, Path]) -> None:
         os.close(handle)
 
 
-def write_atomic(path: Union[str, Path], content: str, mode: int = 0o600) -> None:
+def write_atomic(path: str | Path, content: str, mode: int = 0o600) -> None:
     """Put `content` at `path` in one step; after a crash there is the old content or the new, never half."""
     target = Path(path)
     beside = target.with_name(f".{target.name}.{os.getpid()}.tmp")
@@ -39,7 +38,7 @@ def write_atomic(path: Union[str, Path], content: str, mode: int = 0o600) -> Non
     sync_directory(target.parent)
 
 
-def read_text(path: Union[str, Path]) -> str:
+def read_text(path: str | Path) -> str:
     """The text of a file, or an empty string where there is none."""
     try:
         return Path(path).read_text(encoding="utf-8", errors="replace")
@@ -47,7 +46,7 @@ def read_text(path: Union[str, Path]) -> str:
         return ""
 
 
-def sha256_of(path: Union[str, Path]) -> str:
+def sha256_of(path: str | Path) -> str:
     """The SHA-256 of a file's bytes, in hexadecimal."""
     digest = hashlib.sha256()
     with Path(path).open("rb") as stream:
@@ -56,13 +55,13 @@ def sha256_of(path: Union[str, Path]) -> str:
     return digest.hexdigest()
 
 
-def is_empty(path: Union[str, Path]) -> bool:
+def is_empty(path: str | Path) -> bool:
     """True where there is nothing: no such path, or a directory without entries."""
     place = Path(path)
     return not place.exists() or (place.is_dir() and not any(place.iterdir()))
 
 
-def remove_tree(path: Union[str, Path]) -> bool:
+def remove_tree(path: str | Path) -> bool:
     """Remove a directory and all in it; returns whether there was one."""
     place = Path(path)
     if place.is_symlink() or place.is_file():

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Callable, Optional
+from typing import Any, Callable
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError, Refused
@@ -36,7 +36,7 @@ Cell = Callable[[Params, bool], Outcome]
 Cells = Mapping[str, Cell]
 
 
-def resolve(word: str, cells: Cells, engine: str, manager: Optional[str] = None) -> Cell:
+def resolve(word: str, cells: Cells, engine: str, manager: str | None = None) -> Cell:
     """The cell that does `word`: the manager's where it has one, else the engine's.
 
     Raises OpsError where neither column has the word.

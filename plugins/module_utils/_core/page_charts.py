@@ -100,11 +100,11 @@ def phases(parts: Sequence[tuple[str, float]]) -> str:
     known = [(name, seconds) for name, seconds in parts if seconds >= 0]
     if not sum(seconds for _name, seconds in known):
         return ""
-    bar = "".join(f'<i class="p{index % 4 + 1}" style="flex:{max(seconds, 0.0001):.4f} 0 0" title="{escape(name)}: '
-                  f'{escape(say.span(seconds))}"></i>' for index, (name, seconds) in enumerate(known))
+    bars = "".join(f'<i class="p{index % 4 + 1}" style="flex:{max(seconds, 0.0001):.4f} 0 0" title="{escape(name)}: '
+                   f'{escape(say.span(seconds))}"></i>' for index, (name, seconds) in enumerate(known))
     legend = "".join(f'<span class="nowrap"><i class="p{index % 4 + 1}"></i>{escape(name)} '
                      f"<b>{escape(say.span(seconds))}</b></span>" for index, (name, seconds) in enumerate(known))
-    return f'<div><h4>Phases</h4><div class="bar">{bar}</div><div class="legend">{legend}</div></div>'
+    return f'<div><h4>Phases</h4><div class="bar">{bars}</div><div class="legend">{legend}</div></div>'
 
 
 @dataclass(frozen=True)

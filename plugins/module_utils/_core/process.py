@@ -11,7 +11,7 @@ import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Callable, Optional
+from typing import Callable
 
 from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError
 
@@ -25,7 +25,7 @@ def _die_with_parent() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-def environment(extra: Optional[Mapping[str, str]] = None) -> dict[str, str]:
+def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment for a child: this process's, in English and UTC, with `extra` (where secrets go)."""
     return {**os.environ, **_SPEAK, **(extra or {})}
 
@@ -38,11 +38,11 @@ def tail(text: str, lines: int = 3) -> str:
 def run(
     argv: Sequence[str],
     *,
-    env: Optional[Mapping[str, str]] = None,
+    env: Mapping[str, str] | None = None,
     check: bool = True,
-    timeout: Optional[float] = None,
+    timeout: float | None = None,
     stdin: str = "",
-    cwd: Optional[str] = None,
+    cwd: str | None = None,
     daemon: bool = False,
 ) -> subprocess.CompletedProcess[str]:
     """Run `argv` to its end and return it with its output as text.
@@ -50,9 +50,9 @@ def run(
     With `check`, an exit code other than 0 raises OpsError with the program's last words. `daemon` is for
     programs that leave a server behind: it must survive the worker, and must not hold its output pipes open.
     """
-    pre: Optional[Callable[[], None]] = None if daemon else _die_with_parent
+    pre: Callable[[], None] | None = None if daemon else _die_with_parent
     try:
-        done = subprocess.run(  # noqa: PLW1510 - the exit code is judged below
+        done = subprocess.run(
             list(argv),
             env=environment(env),
             input=stdin,
@@ -64,6 +64,7 @@ def run(
             errors="replace",
             start_new_session=daemon,
             preexec_fn=pre,
+            check=False,  # the exit code is judged below
         )
     except FileNotFoundError as exc:
         raise OpsError(f"{argv[0]}: no such program; install the package that holds it or set bin_dir") from exc

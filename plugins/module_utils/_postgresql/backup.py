@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import shutil
 import time
-from pathlib import Path
 from typing import Any
 
 from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError, Preflight
@@ -60,9 +59,13 @@ def _native(server: Server, repository: NativeRepository, params: Params, check_
 
 def _preflight(server: Server, repository: NativeRepository, params: Params) -> None:
     preflight = Preflight()
-    preflight.require(params["type"] == "full", "tool native takes full backups only", "use type full or tool pgbackrest")
+    preflight.require(
+        params["type"] == "full", "tool native takes full backups only", "use type full or tool pgbackrest"
+    )
     for place in (repository.backup_path, repository.wal_path):
-        preflight.require(place.is_dir(), f"the repository can't be reached: no directory {place}", "mount or create it")
+        preflight.require(
+            place.is_dir(), f"the repository can't be reached: no directory {place}", "mount or create it"
+        )
     if not preflight.require(server.running(), f"no server runs on {server.data_dir}", "start it first"):
         preflight.done()
     with server.connect() as connection:
@@ -74,7 +77,9 @@ def _preflight(server: Server, repository: NativeRepository, params: Params) -> 
     if repository.backup_path.is_dir():
         free = shutil.disk_usage(repository.backup_path).free
         preflight.require(
-            free > size, f"{repository.backup_path} has {free >> 20} MB free, the data takes {size >> 20} MB", "make room"
+            free > size,
+            f"{repository.backup_path} has {free >> 20} MB free, the data takes {size >> 20} MB",
+            "make room",
         )
     preflight.done()
 
@@ -93,7 +98,9 @@ def _send_to_archive(server: Server) -> str:
     with server.connect() as connection:
         why = _failing(connection)
         if why:
-            raise OpsError(f"refused: the archive is broken: {why}; read the server's log and mend archive_command first")
+            raise OpsError(
+                f"refused: the archive is broken: {why}; read the server's log and mend archive_command first"
+            )
         # A record of our own, so that the switch has something to switch away from on an idle cluster.
         connection.execute("SELECT pg_create_restore_point('boringdb_archive_check')")
         return str(connection.execute("SELECT pg_walfile_name(pg_switch_wal())").fetchone()[0])

@@ -42,4 +42,3 @@ def _window(repository: Repository, backup: Backup, bin_dir: str) -> dict[str, A
         if missing:
             raise OpsError(f"the archive has gaps: {', '.join(missing[:5])}")
         return {**restore_plan.window_of(archive, backup, segments).facts(), "label": backup.label}
-

@@ -3,15 +3,17 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """`config` for PostgreSQL: settings and client authentication, validated before they are applied.
 
-The declared settings live in one file below `conf.d`, which a person can read and a removed setting leaves; `postgresql.conf` itself stays the distribution's or the DBA's, with one include line added.
+The declared settings live in one file below `conf.d`, which a person can read and a removed setting leaves;
+`postgresql.conf` itself stays the distribution's or the DBA's, with one include line added.
 """
 
 from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Mapping
+from typing import Any
 
 from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError, Preflight
 from ansible_collections.boringdb.ops.plugins.module_utils._core.files import read_text, write_atomic
@@ -63,7 +65,9 @@ def _preflight(server: Server, params: Params, check_mode: bool) -> None:
                 bool(_TOKEN.match(rule[field])), f"hba rule {index + 1}: {field} {rule[field]!r} is not one word"
             )
         local = rule["type"] == "local"
-        preflight.require(local != bool(rule["address"]), f"hba rule {index + 1}: local rules, and only they, have no address")
+        preflight.require(
+            local != bool(rule["address"]), f"hba rule {index + 1}: local rules, and only they, have no address"
+        )
     if not check_mode:
         preflight.require(
             (server.config_dir / "postgresql.conf").exists(),
@@ -124,7 +128,9 @@ def _validate(server: Server, files: Mapping[Path, str]) -> None:
     finally:
         shutil.rmtree(candidate, ignore_errors=True)
     if done.returncode != 0:
-        told = [line.split(": ", 1)[-1].strip() for line in done.stderr.splitlines() if "LOG:" in line or "FATAL:" in line]
+        told = [
+            line.split(": ", 1)[-1].strip() for line in done.stderr.splitlines() if "LOG:" in line or "FATAL:" in line
+        ]
         words = "; ".join(line.replace(str(candidate), str(server.config_dir)) for line in told if line)
         raise OpsError(f"the server refuses these settings, nothing was changed: {words or 'no reason given'}")
 

@@ -63,7 +63,8 @@ def describe(server: Server) -> dict[str, Any]:
     if not server.running():
         return _from_control(server)
     with server.connect() as connection:
-        from psycopg.rows import dict_row
+        # Imported here, because a server that is stopped is described without the library.
+        from psycopg.rows import dict_row  # noqa: PLC0415
 
         cursor = connection.cursor(row_factory=dict_row)
         facts: dict[str, Any] = cursor.execute(_RUNNING).fetchone()

@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Mapping
+from typing import Any
 
 from ansible_collections.boringdb.ops.plugins.module_utils._core.files import write_atomic
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import settings as conf
@@ -57,7 +58,9 @@ def memory_needed(control: Mapping[str, str], shared_buffers: int) -> int:
     return shared_buffers + locks * 270 + sessions * 4096
 
 
-def configure(server: Server, target: Target, restore_command: str, sizes: Mapping[str, str], more: Mapping[str, Any]) -> None:
+def configure(
+    server: Server, target: Target, restore_command: str, sizes: Mapping[str, str], more: Mapping[str, Any]
+) -> None:
     """Write the copy's whole configuration; `more` are the caller's own settings and win over the sizes."""
     data = server.data_dir
     for name in _SET_ASIDE:
@@ -88,7 +91,9 @@ def configure(server: Server, target: Target, restore_command: str, sizes: Mappi
         settings[_TARGETS[target.type]] = value
     elif target.type == "immediate":
         settings["recovery_target"] = "immediate"
-    write_atomic(data / "postgresql.conf", conf.render(settings, "A restored copy, isolated: see boringdb.ops.restore."))
+    write_atomic(
+        data / "postgresql.conf", conf.render(settings, "A restored copy, isolated: see boringdb.ops.restore.")
+    )
     write_atomic(data / "postgresql.auto.conf", "")
     # The socket lies in a directory of its own, which only the copy's account can enter.
     write_atomic(data / "pg_hba.conf", "local all all trust\n")

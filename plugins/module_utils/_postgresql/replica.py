@@ -29,9 +29,14 @@ from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server im
     Server,
     await_condition,
     one_line,
-    psycopg,
     require_psycopg,
 )
+
+try:
+    import psycopg
+    from psycopg import sql
+except ImportError:
+    psycopg = sql = None
 
 _SLOT = re.compile(r"^[a-z0-9_]{1,63}$")
 
@@ -93,8 +98,6 @@ def _prepare(server: Server, params: Params, check_mode: bool) -> Outcome:
         return Outcome(True, {})
     name, password = params["replication_user"], params["replication_password"]
     with server.connect() as connection:
-        from psycopg import sql
-
         row = connection.execute(
             "SELECT rolpassword, rolcanlogin AND rolreplication FROM pg_authid WHERE rolname = %s", (name,)
         ).fetchone()
@@ -109,7 +112,10 @@ def _prepare(server: Server, params: Params, check_mode: bool) -> Outcome:
 
 
 def _password_matches(verifier: str, password: str) -> bool:
-    """Whether a stored SCRAM verifier is of this password (RFC 5802: StoredKey is H(HMAC(SaltedPassword, "Client Key")))."""
+    """Whether a stored SCRAM verifier is of this password.
+
+    RFC 5802: StoredKey is H(HMAC(SaltedPassword, "Client Key")).
+    """
     parts = re.match(r"^SCRAM-SHA-256\$(\d+):([^$]+)\$([^:]+):", verifier)
     if not parts:
         return False
@@ -170,7 +176,12 @@ def _clone(server: Server, params: Params) -> None:
     remove_tree(beside)
     wanted = _conninfo(server, params)
     argv = [server.program("pg_basebackup"), "-D", str(beside), "--slot", params["slot"], "-X", "stream"]
-    argv += ["--checkpoint=fast", "--no-password", "-d", " ".join(f"{key}={_escaped(value)}" for key, value in wanted.items())]
+    argv += [
+        "--checkpoint=fast",
+        "--no-password",
+        "-d",
+        " ".join(f"{key}={_escaped(value)}" for key, value in wanted.items()),
+    ]
     done = run([*argv, "--create-slot"], check=False)
     if done.returncode != 0 and "already exists" in done.stderr:
         remove_tree(beside)
@@ -203,8 +214,6 @@ def _write_settings(server: Server, params: Params) -> None:
     """Both settings are reloadable; postgresql.auto.conf is where ALTER SYSTEM and pg_basebackup -R put them."""
     wanted = _wanted_settings(server, params)
     if server.running():
-        from psycopg import sql
-
         with server.connect() as connection:
             for name, value in wanted.items():
                 statement = sql.SQL("ALTER SYSTEM SET {} = {}").format(sql.Identifier(name), sql.Literal(value))

@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Callable, Mapping, Protocol
+from typing import Any, Callable, Protocol
 
 from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError
 
@@ -82,8 +83,10 @@ def stamp(moment: datetime) -> str:
 def open_repository(params: Mapping[str, Any], program: Callable[[str], str]) -> Repository:
     """The repository that a module's options name. `program` finds a server program by its name."""
     # Imported here, because the tools' files import this one.
-    from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.repository_native import NativeRepository
-    from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.repository_pgbackrest import (
+    from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.repository_native import (  # noqa: PLC0415
+        NativeRepository,
+    )
+    from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.repository_pgbackrest import (  # noqa: PLC0415
         PgbackrestRepository,
     )
 

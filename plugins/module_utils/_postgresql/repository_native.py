@@ -87,7 +87,9 @@ class NativeRepository:
     def archived(self) -> dict[str, int]:
         if not self.wal_path.is_dir():
             raise OpsError(f"the WAL archive can't be reached: no directory {self.wal_path}")
-        names = (entry for entry in self.wal_path.iterdir() if lsn.SEGMENT.match(entry.name) or lsn.HISTORY.match(entry.name))
+        names = (
+            entry for entry in self.wal_path.iterdir() if lsn.SEGMENT.match(entry.name) or lsn.HISTORY.match(entry.name)
+        )
         return {entry.name: entry.stat().st_size for entry in names}
 
     def fetch_wal(self, name: str, target: Path) -> None:

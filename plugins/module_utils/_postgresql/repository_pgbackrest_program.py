@@ -64,8 +64,12 @@ class Pgbackrest:
 
     def read(self, path: str, *words: str) -> bytes:
         """A file of the repository, decrypted but not decompressed; empty where `--ignore-missing` ignored it."""
-        done = subprocess.run(  # noqa: PLW1510 - the exit code is judged below
-            self.argv("repo-get", *words, path), env=environment(), stdin=subprocess.DEVNULL, capture_output=True
+        done = subprocess.run(
+            self.argv("repo-get", *words, path),
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,  # the exit code is judged below
         )
         if done.returncode == 1 and "--ignore-missing" in words and not done.stderr:
             return b""
@@ -82,6 +86,11 @@ class Pgbackrest:
                 f"host has, or damaged; compare repo1-cipher-type and repo1-cipher-pass with the repository host's"
             )
         said = one_line(text)
+        if command == "verify" and "Segmentation fault" in text:
+            # Seen with 2.45, whenever there is WAL in the archive.
+            return (
+                "pgbackrest verify crashes on a repository behind SSH in this version; run it on the repository's host"
+            )
         if _UNREACHABLE.search(text) or (command in _READING and _UNREADABLE.search(text)):
             return f"the repository can't be reached: {said}"
         if "has a stanza-create been performed" in text:

@@ -15,7 +15,7 @@ import socket
 import time
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 from ansible_collections.boringdb.ops.plugins.module_utils._core.checks import Check, failed, passed, skipped
 from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError
@@ -80,7 +80,7 @@ class _Restore:
         self.server = server
         self.params = params
         self.checks: list[Check] = []
-        self.seed = params["seed"] if params["seed"] is not None else int.from_bytes(random.randbytes(4), "big")
+        self.seed = params["seed"] if params["seed"] is not None else random.SystemRandom().getrandbits(32)
         self.dice = random.Random(self.seed)  # noqa: S311 - a reproducible choice, not a secret
         self.begun = time.monotonic()
         self.started = datetime.now(timezone.utc)
@@ -122,7 +122,9 @@ class _Restore:
         said = time_to_live.marker(self.server.data_dir)
         if said and said.get("kept") and time.time() < said["until"]:
             until = stamp(datetime.fromtimestamp(said["until"], timezone.utc))
-            raise OpsError(f"refused: {self.server.data_dir} holds a copy kept until {until}; remove it with state absent")
+            raise OpsError(
+                f"refused: {self.server.data_dir} holds a copy kept until {until}; remove it with state absent"
+            )
         if said:
             time_to_live.remove(self.server)
 
@@ -161,7 +163,9 @@ class _Restore:
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError as exc:
-                raise self._failing("port_free", f"port {port} free", f"port {port} is taken on this host; choose another") from exc
+                raise self._failing(
+                    "port_free", f"port {port} free", f"port {port} is taken on this host; choose another"
+                ) from exc
         lock = Path(self.server.socket_dir) / f".s.PGSQL.{port}.lock"
         if read_text(lock).split("\n", 1)[0].isdigit() and Path(f"/proc/{read_text(lock).split()[0]}").exists():
             raise self._failing("port_free", f"port {port} free", f"another server uses port {port} in {lock.parent}")
@@ -184,17 +188,27 @@ class _Restore:
         unfinished = [f"{one.label}: {one.problem}" for one in backups if one.problem]
         if unfinished:
             self.checks.append(
-                failed("backups_complete", required=False, expected="all", actual=len(unfinished), message="; ".join(unfinished))
+                failed(
+                    "backups_complete",
+                    required=False,
+                    expected="all",
+                    actual=len(unfinished),
+                    message="; ".join(unfinished),
+                )
             )
         if not self.params["bin_dir"]:
-            self.server = Server.of({**self.params, "service": "process", "config_dir": None, "bin_dir": find_programs(backup.major)})
+            self.server = Server.of(
+                {**self.params, "service": "process", "config_dir": None, "bin_dir": find_programs(backup.major)}
+            )
         self._programs_fit(backup)
         return backup
 
     def _programs_fit(self, backup: Backup) -> None:
         major = self.server.program_major()
         if major != backup.major:
-            message = f"the backup is of PostgreSQL {backup.major}, the programs in {self.server.bin_dir} are of {major}"
+            message = (
+                f"the backup is of PostgreSQL {backup.major}, the programs in {self.server.bin_dir} are of {major}"
+            )
             raise self._failing("version", str(backup.major), message)
 
     def _wal_is_whole(self, archive: Archive, plan: Plan) -> None:
@@ -203,7 +217,9 @@ class _Restore:
         expected = f"every segment from {plan.backup.start_lsn} to {plan.window.end_lsn}"
         if problems:
             message = "the WAL archive is not whole: " + "; ".join(problems[:5])
-            self.checks.append(failed("wal_continuity", expected=expected, actual=f"{len(problems)} problems", message=message))
+            self.checks.append(
+                failed("wal_continuity", expected=expected, actual=f"{len(problems)} problems", message=message)
+            )
         else:
             self.checks.append(passed("wal_continuity", expected=expected, actual=f"{len(plan.segments)} segments"))
 
@@ -251,7 +267,9 @@ class _Restore:
             self.server.start(self.params["timeout"])
             self._await_promotion()
         except OpsError as exc:
-            message = f"recovery did not reach its target, {' '.join([plan.target.type, plan.target.value]).strip()}: {exc}"
+            message = (
+                f"recovery did not reach its target, {' '.join([plan.target.type, plan.target.value]).strip()}: {exc}"
+            )
             raise self._failing("target_reached", plan.target.value or plan.target.type, message) from exc
         self.facts["rto_seconds"] = round(time.monotonic() - self.begun, 3)
         self.facts["recovery_seconds"] = round(time.monotonic() - begun, 3)
@@ -284,11 +302,13 @@ class _Restore:
             self.facts.update(reached=reached)
             self.checks += restore_proof.target_checks(connection, plan, reached, self.server.last_words)
             self.checks.append(restore_proof.isolation_check(connection, recovery.ISOLATED))
-        self.checks += restore_proof.objective_checks(self.params, plan, self.facts["rto_seconds"], self.started, reached)
+        self.checks += restore_proof.objective_checks(
+            self.params, plan, self.facts["rto_seconds"], self.started, reached
+        )
         self.facts["rpo_seconds"] = restore_proof.rpo_seconds(plan, self.started)
         self.facts["wal_changes"] = self._wal_changes(plan, reached["lsn"])
 
-    def _wal_changes(self, plan: Plan, reached_lsn: str) -> Optional[dict[str, dict[str, int]]]:
+    def _wal_changes(self, plan: Plan, reached_lsn: str) -> dict[str, dict[str, int]] | None:
         """What the replayed WAL did to each relation, while there is little enough of it to read twice."""
         since = restore_proof.manifest_lsn(self.server.data_dir)
         if not since:
@@ -297,7 +317,9 @@ class _Restore:
         size = self.archive.size
         names = [name for name in self.archive.names if first - size < lsn.segment_start(name, size) <= last]
         if len(names) > self.params["wal_changes_segments"]:
-            self.checks.append(skipped("wal_changes", required=False, message=f"{len(names)} segments are too many to read"))
+            self.checks.append(
+                skipped("wal_changes", required=False, message=f"{len(names)} segments are too many to read")
+            )
             return None
         try:
             return self.archive.changes(names, since, reached_lsn)

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import random
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Any, Callable, Mapping, Optional
+from typing import Any, Callable
 
 from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import lsn
@@ -28,7 +29,7 @@ class Window:
     start_lsn: str
     start: datetime
     end_lsn: str
-    last: Optional[Commit]
+    last: Commit | None
 
     def __str__(self) -> str:
         end = stamp(self.last.time) if self.last else "no commit since"
@@ -51,8 +52,8 @@ class Target:
     type: str
     value: str
     timeline: str
-    before: Optional[Commit] = None
-    after: Optional[Commit] = None
+    before: Commit | None = None
+    after: Commit | None = None
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,9 @@ class _Aim:
     def usable(self) -> list[str]:
         """The segments that may hold commits after the backup became consistent."""
         floor = lsn.parse(self.window.start_lsn)
-        return [name for name in self.segments if lsn.segment_start(name, self.archive.size) + self.archive.size > floor]
+        return [
+            name for name in self.segments if lsn.segment_start(name, self.archive.size) + self.archive.size > floor
+        ]
 
     def later(self, name: str) -> list[Commit]:
         """A segment's commits after the backup became consistent."""
@@ -125,7 +128,9 @@ def _time(aim: _Aim) -> Target:
     if moment < aim.window.start:
         raise aim.outside("the backup was not consistent yet")
     if aim.window.last is None or moment >= aim.window.last.time:
-        raise aim.outside("it must lie before the last archived commit, else recovery never stops; use target_type latest")
+        raise aim.outside(
+            "it must lie before the last archived commit, else recovery never stops; use target_type latest"
+        )
     before, after = _around(aim, lambda commit: commit.time > moment)
     return Target("time", stamp(moment), aim.timeline, before, after)
 
@@ -148,12 +153,12 @@ def _name(aim: _Aim) -> Target:
         points = aim.archive.restore_points(name)
         if aim.value in points:
             position = lsn.parse(points[aim.value])
-            before, after = _around(aim, lambda commit: lsn.parse(commit.lsn) > position)
+            before, after = _around(aim, lambda commit, beyond=position: lsn.parse(commit.lsn) > beyond)
             return Target("name", aim.value, aim.timeline, before, after)
     raise aim.outside("no restore point of that name is in the archived WAL")
 
 
-def _around(aim: _Aim, beyond: Callable[[Commit], bool]) -> tuple[Optional[Commit], Optional[Commit]]:
+def _around(aim: _Aim, beyond: Callable[[Commit], bool]) -> tuple[Commit | None, Commit | None]:
     """The last commit that is not beyond a target and the first that is. Segments are searched by halves."""
     names = aim.usable()
     low, high = 0, len(names)
@@ -192,7 +197,7 @@ def _random(aim: _Aim) -> Target:
 def _steps(commits: list[Commit]) -> list[tuple[Commit, Commit]]:
     """Neighbouring commits whose times differ, and before which no later time stands."""
     steps: list[tuple[Commit, Commit]] = []
-    newest: Optional[datetime] = None
+    newest: datetime | None = None
     for commit, following in zip(commits, commits[1:]):
         newest = commit.time if newest is None else max(newest, commit.time)
         if following.time > newest and newest == commit.time:

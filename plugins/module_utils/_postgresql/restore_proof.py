@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Callable, Mapping
+from typing import Any, Callable
 
 from ansible_collections.boringdb.ops.plugins.module_utils._core.checks import Check, failed, passed, skipped
 from ansible_collections.boringdb.ops.plugins.module_utils._core.files import read_text
@@ -49,7 +50,9 @@ def target_checks(connection: Any, plan: Plan, at: Mapping[str, Any], last_words
         make = passed if there else failed
         word = "is there" if there else "is missing"
         message = f"transaction {before.xid}, committed {stamp(before.time)} before the target, {word}"
-        checks.append(make("before_target", expected="present", actual="present" if there else "missing", message=message))
+        checks.append(
+            make("before_target", expected="present", actual="present" if there else "missing", message=message)
+        )
     if after is None:
         checks.append(skipped("after_target", required=False, message="no commit after the target in the archive"))
     else:
@@ -90,7 +93,9 @@ def isolation_check(connection: Any, wanted: Mapping[str, str]) -> Check:
     rows = dict(connection.execute(query, (list(wanted),)).fetchall())
     wrong = [name for name, value in rows.items() if normalised(value) != normalised(wanted[name])]
     if wrong:
-        return failed("isolation", expected="isolated", actual=", ".join(sorted(wrong)), message=f"not isolated: {wrong}")
+        return failed(
+            "isolation", expected="isolated", actual=", ".join(sorted(wrong)), message=f"not isolated: {wrong}"
+        )
     return passed("isolation", expected="isolated", actual="isolated")
 
 
@@ -100,7 +105,9 @@ def rpo_seconds(plan: Plan, started: datetime) -> float:
     return round(max((started - newest).total_seconds(), 0.0), 3)
 
 
-def objective_checks(params: Mapping[str, Any], plan: Plan, rto: float, started: datetime, at: Mapping[str, Any]) -> list[Check]:
+def objective_checks(
+    params: Mapping[str, Any], plan: Plan, rto: float, started: datetime, at: Mapping[str, Any]
+) -> list[Check]:
     """`rto` and `rpo` against their objectives, where objectives are given."""
     checks: list[Check] = []
     if params["rto_seconds"] is not None:

@@ -8,10 +8,12 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import sys
 import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Iterator, Mapping, Optional
+from typing import Any, Callable
 
 from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError
 from ansible_collections.boringdb.ops.plugins.module_utils._core.files import read_text
@@ -41,7 +43,7 @@ SERVER_OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 
-def find_programs(version: Optional[int] = None) -> Optional[str]:
+def find_programs(version: int | None = None) -> str | None:
     """The directory of the server programs of `version` (a major number), or of the newest there is."""
     wanted = str(version) if version else "*"
     places = [*Path("/usr/lib/postgresql").glob(f"{wanted}/bin"), *Path("/").glob(f"usr/pgsql-{wanted}/bin")]
@@ -233,8 +235,6 @@ class Server:
 def require_psycopg() -> None:
     """Raise OpsError naming the package and the interpreter where psycopg 3 is missing."""
     if psycopg is None:
-        import sys
-
         raise OpsError(
             f"the Python library psycopg (version 3) is missing for {sys.executable}; "
             "install the package python3-psycopg, or psycopg[binary] with pip"

@@ -15,7 +15,7 @@ import os
 import signal
 import time
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 from ansible_collections.boringdb.ops.plugins.module_utils._core.files import read_text, remove_tree, write_atomic
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server import Server, await_condition
@@ -37,7 +37,7 @@ def scratch(data_dir: Path) -> Path:
     return _beside(data_dir, "scratch")
 
 
-def marker(data_dir: Path) -> Optional[dict[str, Any]]:
+def marker(data_dir: Path) -> dict[str, Any] | None:
     """What the marker says, or None where the data directory is not a copy of ours."""
     try:
         said: dict[str, Any] = json.loads(read_text(_beside(data_dir, "restore.json")) or "null")

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Iterable, Optional
+from typing import TypeVar
 
 from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError
 from ansible_collections.boringdb.ops.plugins.module_utils._core.process import run, tail
@@ -25,7 +26,12 @@ _RESTORE_POINT = re.compile(r"lsn: ([0-9A-F]+/[0-9A-F]+), .*desc: RESTORE_POINT 
 _HEAP = re.compile(r"desc: (INSERT|DELETE|MULTI_INSERT)(?:\+INIT)?:? (.*?)blkref #0: rel (\d+/\d+/\d+)")
 _TUPLES = re.compile(r"ntuples: (\d+)|(\d+) tuples")
 #: How pg_waldump says that a segment simply ends: zeros, or a record that goes on in the next segment.
-_ENDS = re.compile(r"invalid record length|expected at least \d+, got 0|could not find file|could not find a valid record")
+_ENDS = re.compile(
+    r"invalid record length|expected at least \d+, got 0|could not find file|could not find a valid record"
+)
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -83,7 +89,7 @@ class Archive:
             return 16 << 20
         return self._with_segment(self.names[-1], header).segment_size
 
-    def _with_segment(self, name, use):  # type: ignore[no-untyped-def]
+    def _with_segment(self, name: str, use: Callable[[Path], T]) -> T:
         """Fetch one segment, hand its path to `use`, and remove it again."""
         self._scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
         place = self._scratch / name
@@ -109,11 +115,13 @@ class Archive:
                 if timeline > backup_timeline and any(number == backup_timeline for number, _start in line):
                     return line
             return [(backup_timeline, 0)]
+        if not wanted.isdigit():
+            raise OpsError(f"target timeline {wanted!r} is none; write latest, current or a number")
         timeline = int(wanted)
         line = self._ancestry(timeline) if timeline in branches else [(timeline, 0)]
         if not any(number == backup_timeline for number, _start in line):
             raise OpsError(
-                f"timeline {timeline} does not descend from the backup's timeline {backup_timeline}; "
+                f"target timeline {timeline} does not descend from the backup's timeline {backup_timeline}; "
                 f"the archive knows {', '.join(map(str, sorted({backup_timeline, *branches})))}"
             )
         return line
@@ -208,7 +216,7 @@ class Archive:
 
         return list(self._with_segment(name, use))
 
-    def last_commit(self, names: list[str], from_lsn: str, most: int = 64) -> Optional[Commit]:
+    def last_commit(self, names: list[str], from_lsn: str, most: int = 64) -> Commit | None:
         """The newest commit after `from_lsn`, looked for in the last `most` segments. None: the cluster was idle."""
         floor = lsn.parse(from_lsn)
         for name in reversed(names[-most:]):

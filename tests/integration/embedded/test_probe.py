@@ -124,7 +124,8 @@ def test_a_lost_row_is_found(probe: Probe, server: Server) -> None:
     server.psql("DELETE FROM boringdb_probe.writes WHERE id = 7")
     found = probe.call("check", status=1)
     assert (found["status"], found["missing"], found["missing_ids"]) == ("failed", 1, [7])
-    assert found["missing_first_ack"] == found["missing_last_ack"] is not None
+    assert found["missing_first_ack"] is not None
+    assert found["missing_first_ack"] == found["missing_last_ack"]
     server.psql("DROP TABLE boringdb_probe.writes")
     found = probe.call("check", status=1)
     assert (found["table_present"], found["present"]) == (False, 0)

@@ -37,13 +37,13 @@ class Reader(HTMLParser):
         self.feed(text)
         assert self.open == []
 
-    def handle_starttag(self, tag, attributes):
-        self.elements.append((tag, dict(attributes)))
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
         if tag not in VOID:
             self.open.append(tag)
 
-    def handle_startendtag(self, tag, attributes):
-        self.elements.append((tag, dict(attributes)))
+    def handle_startendtag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
 
     def handle_endtag(self, tag):
         if tag not in VOID:
@@ -240,4 +240,3 @@ def test_an_old_page_says_that_it_is_old(tmp_path, ground):
     fresh = report.read_estate(
         ground.ledger, keys.load_trusted([ground.public]), title="t", now=datetime.now(timezone.utc), overdue_days=30)
     assert re.search(r'<p id="stale"[^>]* hidden', browse(tmp_path, page.render(fresh, 20)))
-

@@ -1,0 +1,87 @@
+"""What was caught, kept from run to run, and the page docs/faults.md that is made of it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+from tests.faults.clean import Clean
+from tests.faults.fault import FAULTS, Caught
+from tests.faults.process import REPO
+
+RESULTS = REPO / "build/faults.json"
+PAGE = REPO / "docs/faults.md"
+_HEAD = """\
+# Faults: the drill can fail
+
+A drill that never fails proves nothing. `make faults` provisions one cluster, loads and backs it up, and then injects
+one fault at a time, runs the playbook `restore_drill`, and reads the signed record that it leaves. A fault counts as
+caught when
+
+- the playbook failed, and the verdict is the one below;
+- exactly the required checks named below did not pass, and no other one;
+- the line that tells the cause names what was done;
+- nothing was left on the drill host: no file of the copy, no process, no lock that is held;
+- the same drill verifies as soon as the fault is undone.
+
+A *phantom* is an object that the backup's manifest names and the backup does not hold: what a backup that lost it
+looks like. For the ledger, the playbook `verify_evidence` and the independent program `tools/audit_evidence.py` must
+both name the kind of the change, and both be content without it.
+
+| fault | what is done | ground | caught by | verdict |
+|---|---|---|---|---|
+"""
+_TAIL = """
+## No false alarm
+
+Clean drills of the same cluster, from a random backup to a random target, with their seeds: under the write probe's load
+with backups taken under that load, and after it fell idle (the last transactions being one with a savepoint and one
+rolled back). Under load every row that the probe was promised before the target must be there, and none from after it.
+
+| drill | cluster | seed | verdict |
+|---|---|---|---|
+"""
+_FOOT = """
+This page is written by `python -m tests.faults --table` from the results of the last run of each fault and drill.
+"""
+
+
+def load() -> dict[str, Any]:
+    """The results so far: `faults` by name, `clean` by number."""
+    try:
+        result: dict[str, Any] = json.loads(RESULTS.read_text())
+        return result
+    except FileNotFoundError:
+        return {"faults": {}, "clean": {}}
+
+
+def keep(caught: Caught | None = None, clean: Clean | None = None) -> None:
+    """Keep one more result."""
+    results = load()
+    if caught:
+        results["faults"][caught.fault] = asdict(caught)
+    if clean:
+        results["clean"][str(clean.number)] = asdict(clean)
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+
+
+def write_page() -> list[str]:
+    """Write docs/faults.md of what was caught; returns the faults that it can't claim."""
+    results = load()
+    rows, unclaimed = [], []
+    for fault in FAULTS:
+        found = results["faults"].get(fault.name)
+        if not found or found["misses"]:
+            unclaimed.append(fault.name)
+            continue
+        checks = ", ".join(f"`{check}`" for check in found["checks"])
+        rows.append(f"| `{fault.name}` | {fault.what} | {fault.ground} | {checks} | {found['verdict']} |\n")
+    drills = [
+        f"| {int(number) + 1} | {item['state']} | {item['seed']} | verified |\n"
+        for number, item in sorted(results["clean"].items(), key=lambda pair: int(pair[0]))
+        if not item["alarm"]
+    ]
+    PAGE.write_text(_HEAD + "".join(rows) + _TAIL + "".join(drills) + _FOOT)
+    return unclaimed

