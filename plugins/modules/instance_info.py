@@ -12,8 +12,8 @@ version_added: 0.1.0
 author:
   - boringdb.ops contributors (@boringdb)
 description:
-  - Reads from the engine what the server is, running or stopped. Its role, position, lag, replicas and slots, archiver, and
-    the settings that await a restart.
+  - Reads from the engine what the server is, running or stopped. Its role, position, lag, replicas and slots, archiver,
+    and the settings that await a restart.
   - Nothing is declared in an inventory. Playbooks ask this module who is primary.
 extends_documentation_fragment:
   - boringdb.ops.server

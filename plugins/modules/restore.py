@@ -72,8 +72,8 @@ options:
   target_type:
     description:
       - V(latest) replays all WAL there is. V(immediate) stops where the backup is consistent.
-      - V(time), V(lsn) and V(name) stop at O(target). V(random) chooses a commit in the window, V(latest) where there is
-        none.
+      - V(time), V(lsn) and V(name) stop at O(target). V(random) chooses a commit in the window, V(latest) where there
+        is none.
     type: str
     choices: [latest, immediate, time, lsn, name, random]
     default: latest
@@ -108,6 +108,13 @@ options:
     description: Up to how many WAL segments are read to count the changes per relation. V(0) turns it off.
     type: int
     default: 64
+  verify_repository:
+    description:
+      - With O(tool=pgbackrest), whether pgBackRest reads the whole stored stanza and compares it with its checksums. The time
+        grows with the repository.
+      - A native backup's bytes are checked by M(boringdb.ops.verify).
+    type: bool
+    default: false
   ttl_seconds:
     description: After how many seconds the host removes the copy by itself.
     type: int
@@ -254,6 +261,7 @@ def main() -> None:
         "rpo_seconds": {"type": "float"},
         "settings": {"type": "dict", "default": {}},
         "wal_changes_segments": {"type": "int", "default": 64},
+        "verify_repository": {"type": "bool", "default": False},
         "ttl_seconds": {"type": "int", "default": 14400},
         "keep": {"type": "bool", "default": False},
         "timeout": {"type": "int", "default": 7200},

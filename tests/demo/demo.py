@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """The demo: provision, write, back up, write on, drill to a random moment, sign, report, check. One line at the end.
 
 usage: demo.py up|down      Its own folder is BORINGDB_HOME, by default /var/tmp/boringdb-demo-UID.

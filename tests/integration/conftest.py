@@ -5,10 +5,18 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from estate import Estate
+
+HERE = Path(__file__).resolve().parent
+for place in (HERE, HERE.parents[1] / ".collections"):
+    if str(place) not in sys.path:
+        sys.path.insert(0, str(place))
+
+from estate import Estate  # noqa: E402
 
 
 @pytest.fixture(scope="session")

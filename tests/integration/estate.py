@@ -9,6 +9,7 @@ Playbooks run as a user runs them; modules also run alone, which takes a third o
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import importlib.util
 import json
 import os
@@ -27,6 +28,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from ansible_collections.boringdb.ops.plugins.module_utils._core.lock import lock_path
 
 REPO = Path(__file__).resolve().parents[2]
 ROOT = os.geteuid() == 0
@@ -252,12 +255,13 @@ class Estate:
     def processes(self) -> dict[int, str]:
         """Everything that runs on our account but the members' servers, with its command line."""
         servers = {pid for host in ("db1", "db2") for pid in self.processes_in(self.home / host)}
+        inside = set(self.processes_in(self.home))
         mark = f"BORINGDB_HOME={self.home}".encode()
         found = {}
         for process in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
                 pid = int(process.name)
-                ours = mark in (process / "environ").read_bytes().split(b"\0") or pid in self.processes_in(self.home)
+                ours = mark in (process / "environ").read_bytes().split(b"\0") or pid in inside
                 if ours and pid not in servers and alive(pid):
                     found[pid] = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
         return found
@@ -271,10 +275,49 @@ class Estate:
 
         return int(await_(look, f"a process with {' '.join(words)}"))
 
-    # --- holding a program ----------------------------------------------------------------------------------
+    # --- what must not be left ------------------------------------------------------------------------------
+
+    def leftovers(self) -> list[str]:
+        """What only an interrupted run leaves: processes, held locks, and files that are no one's result."""
+        found = [f"process {pid}: {line[:200]}" for pid, line in self.processes().items()]
+        patterns = ("repository/backup/*.partial", "repository/backup/.tablespaces/*", "repository/wal/.*", "drill/*/data*",
+                    "*/data.cloning", "*/data.initializing", "*/data/.boringdb-candidate", "drill/*/run/.s*")  # fmt: skip
+        found += [str(path) for pattern in patterns for path in self.home.glob(pattern)]
+        for thing in (self.backups, self.copy, *(self.home / host / "data" for host in ("db1", "db2"))):
+            with contextlib.suppress(FileNotFoundError), lock_path(str(thing)).open() as handle:
+                try:
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    found.append(f"the lock of {thing} is held")
+        return found
+
+    def assert_clean(self, seconds: float = 10) -> None:
+        """Nothing is left. What was killed may take a moment to be gone."""
+        until = time.monotonic() + seconds
+        while self.leftovers() and time.monotonic() < until:
+            time.sleep(0.02)
+        assert self.leftovers() == []
+
+    def tree(self, *places: Path) -> list[str]:
+        """Every file below the places with its size and time, to tell whether anything was touched."""
+        lines = []
+        for path in sorted(path for place in places for path in [place, *place.rglob("*")]):
+            with contextlib.suppress(FileNotFoundError):
+                stat = path.lstat()
+                lines.append(f"{path} {stat.st_mode:o} {stat.st_size if path.is_file() else ''} {stat.st_mtime_ns}")
+        return lines
+
+    def labels(self) -> list[str]:
+        """The backups in the repository, the oldest first."""
+        return sorted(path.name for path in self.backups.iterdir() if not path.name.startswith("."))
+
+    # --- up and down ----------------------------------------------------------------------------------------
 
     def up(self) -> None:
         """Provision it, put something in, and take one backup."""
+        self.holds.mkdir()
+        if ROOT:
+            shutil.chown(self.holds, OWNER)
         self.converge("provision")
         self.converge("evidence_key")
         self.sql("CREATE TABLE stock AS SELECT n AS id, repeat(md5(n::text), 8) AS note FROM generate_series(1, 60000) n")

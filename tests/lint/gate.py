@@ -37,7 +37,8 @@ def ruff(place: Place) -> str:
 
 def mypy(place: Place) -> str:
     """Types, strictly: what runs on hosts, and the tools that the tests stand on."""
-    paths = [TREE / "plugins/module_utils", TREE / "plugins/modules", "tests/lab", "tests/lint", "tools"]
+    paths: list[str | Path] = [TREE / "plugins/module_utils", TREE / "plugins/modules"]
+    paths += ["tests/lab", "tests/lint", "tools"]
     return run([place.program("mypy"), *paths], REPO, place.environment())
 
 
@@ -82,23 +83,26 @@ def ansible_doc(place: Place) -> str:
     return said
 
 
+def syntax_check(place: Place, words: list[str], cwd: Path, environment: dict[str, str]) -> str:
+    """`ansible-playbook --syntax-check` of the playbooks that are named among `words`."""
+    return run([place.program("ansible-playbook"), "--syntax-check", *ASKED, *words], cwd, environment)
+
+
 def playbooks_by_path(place: Place) -> str:
     """A plain checkout, the playbooks named by their path."""
-    paths = [f"playbooks/{name}.yml" for name in PLAYBOOKS]
-    return run([place.program("ansible-playbook"), *paths, "--syntax-check", *ASKED], REPO, place.environment())
+    return syntax_check(place, [f"playbooks/{name}.yml" for name in PLAYBOOKS], REPO, place.environment())
 
 
 def playbooks_by_name(place: Place) -> str:
     """A plain checkout, the playbooks named boringdb.ops.NAME."""
-    names = [f"boringdb.ops.{name}" for name in PLAYBOOKS]
-    return run([place.program("ansible-playbook"), *names, "--syntax-check", *ASKED], REPO, place.environment())
+    return syntax_check(place, [f"boringdb.ops.{name}" for name in PLAYBOOKS], REPO, place.environment())
 
 
 def playbooks_installed(place: Place) -> str:
     """The tarball's collection, without the checkout."""
     environment = place.environment(ANSIBLE_COLLECTIONS_PATH=str(place.work / "collections"))
-    command = [place.program("ansible-playbook"), *(f"boringdb.ops.{name}" for name in PLAYBOOKS), "--syntax-check"]
-    return run([*command, *ASKED, "-i", place.installed / "inventories/local"], place.work, environment)
+    names = [f"boringdb.ops.{name}" for name in PLAYBOOKS]
+    return syntax_check(place, [*names, "-i", str(place.installed / "inventories/local")], place.work, environment)
 
 
 #: The longest comes first, so that the two workers end at about the same time.

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, boringdb.ops contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where the gate's programs run: the checkout, a home of their own, and the collection as installed from its tarball."""
+"""Where the gate's programs run: the checkout, a home of its own, and the collection as its tarball installs it."""
 
 from __future__ import annotations
 

@@ -3,9 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """ansible-test sanity without a container, and without any host but the package index.
 
-It works only in a real folder …/ansible_collections/boringdb/ops (a link fails), so it runs in the installed collection.
-It keeps its environments in ~/.ansible/test, so it gets a home of its own, which lies in the cache. And it fetches a
-script that installs pip from a host of its project: a script that installs the same pip from the index lies there before.
+It works only in a real folder …/ansible_collections/boringdb/ops (a link fails): it runs in the installed collection.
+It keeps its environments in ~/.ansible/test: it gets a home of its own, which lies in the cache. And it fetches a script
+that installs pip from its project's own host: a script that installs the same pip from the index lies there before.
 """
 
 from __future__ import annotations
@@ -73,6 +73,8 @@ def _configure_pip(place: Place, home: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     # An index's address may hold a password.
     target.touch(mode=0o600)
+    # Quiet, so that a failure shows findings only.
+    values["quiet"] = "2"
     target.write_text("[global]\n" + "".join(f"{key} = {value}\n" for key, value in values.items()))
 
 

@@ -70,7 +70,8 @@ def _preflight(server: Server, repository: NativeRepository, params: Params) -> 
         preflight.done()
     with server.connect() as connection:
         mode, standby, size = connection.execute(
-            "SELECT current_setting('archive_mode'), pg_is_in_recovery(), sum(pg_database_size(oid))::bigint FROM pg_database"
+            "SELECT current_setting('archive_mode'), pg_is_in_recovery(), sum(pg_database_size(oid))::bigint"
+            " FROM pg_database"
         ).fetchone()
     preflight.require(mode != "off", "archive_mode is off", "a backup without its WAL can't reach any point in time")
     preflight.require(not standby, "this server is a replica", "run the backup on the primary")

@@ -37,6 +37,9 @@ from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.repositor
     open_repository,
     stamp,
 )
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.repository_pgbackrest import (
+    PgbackrestRepository,
+)
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.restore_plan import Plan
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server import (
     Server,
@@ -282,8 +285,8 @@ class _Restore:
         if available and needed > available:
             sizes = recovery.required_sizes(control)
             message = (
-                f"this host is too small for the source's max_connections={sizes.get('max_connections')}: recovery needs "
-                f"about {needed >> 20} MB of memory, {available >> 20} MB are available"
+                f"this host is too small for the source's max_connections={sizes.get('max_connections')}: recovery "
+                f"needs about {needed >> 20} MB of memory, {available >> 20} MB are available"
             )
             raise self._failing("capacity", f"{needed >> 20} MB", message)
 
@@ -306,6 +309,8 @@ class _Restore:
             self.params, plan, self.facts["rto_seconds"], self.started, reached
         )
         self.facts["rpo_seconds"] = restore_proof.rpo_seconds(plan, self.started)
+        if self.params["verify_repository"] and isinstance(self.repository, PgbackrestRepository):
+            self.checks.append(restore_proof.repository_check(self.repository, plan.backup))
         self.facts["wal_changes"] = self._wal_changes(plan, reached["lsn"])
 
     def _wal_changes(self, plan: Plan, reached_lsn: str) -> dict[str, dict[str, int]] | None:

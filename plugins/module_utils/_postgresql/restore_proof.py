@@ -7,15 +7,20 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Callable
 
 from ansible_collections.boringdb.ops.plugins.module_utils._core.checks import Check, failed, passed, skipped
+from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError
 from ansible_collections.boringdb.ops.plugins.module_utils._core.files import read_text
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import lsn
-from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.repository import stamp
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.repository import Backup, stamp
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.repository_pgbackrest import (
+    PgbackrestRepository,
+)
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.restore_plan import Plan
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.settings import normalised
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.wal import Commit
@@ -97,6 +102,21 @@ def isolation_check(connection: Any, wanted: Mapping[str, str]) -> Check:
             "isolation", expected="isolated", actual=", ".join(sorted(wrong)), message=f"not isolated: {wrong}"
         )
     return passed("isolation", expected="isolated", actual="isolated")
+
+
+def repository_check(repository: PgbackrestRepository, backup: Backup) -> Check:
+    """`repository_bytes`: the tool's own reading of the stored bytes. A native backup's are checked by `verify`."""
+    begun = time.monotonic()
+    try:
+        problems = repository.verify(backup)
+    except OpsError as exc:
+        # Not required: the restore has compared every file it laid down with its checksum; this reads what it left out.
+        return skipped("repository_bytes", required=False, seconds=time.monotonic() - begun, message=str(exc))
+    seconds = time.monotonic() - begun
+    if problems:
+        message = "; ".join(problems[:3])
+        return failed("repository_bytes", expected="sound", actual=f"{len(problems)} problems", seconds=seconds, message=message)
+    return passed("repository_bytes", expected="sound", actual="sound", seconds=seconds)
 
 
 def rpo_seconds(plan: Plan, started: datetime) -> float:
