@@ -38,8 +38,8 @@ def stop_servers() -> None:
             time.sleep(0.05)
 
 
-def down() -> int:
-    """Remove everything the demo made; returns the exit code."""
+def clear() -> None:
+    """Remove everything the demo made."""
     probe = next(iter(HOME.glob("probe/*.pid")), None)
     if probe and probe.read_text().split():
         words = re.findall(r"\d+", probe.read_text())
@@ -49,6 +49,11 @@ def down() -> int:
     for place in (HOME, EVIDENCE, SECRETS):
         shutil.rmtree(place, ignore_errors=True)
     LOG.unlink(missing_ok=True)
+
+
+def down() -> int:
+    """Remove everything the demo made and say so; returns the exit code."""
+    clear()
     print("demo: nothing is left")
     return 0
 
@@ -104,8 +109,7 @@ def last_record() -> dict[str, object]:
 
 def up() -> int:
     """Run the demo from nothing; returns the exit code."""
-    stop_servers()
-    down()
+    clear()
     print("demo: a primary, a replica and a drill host, as plain processes", flush=True)
     code = run_playbook()
     if code:

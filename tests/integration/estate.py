@@ -223,7 +223,9 @@ class Estate:
     def run(self, *argv: str) -> str:
         """Run a program as the servers' owner; returns its output."""
         words = [*AS_OWNER, *argv]
-        done = subprocess.run(words, capture_output=True, text=True, cwd="/", env=self.environment(), check=False, timeout=120)
+        done = subprocess.run(
+            words, capture_output=True, text=True, cwd="/", env=self.environment(), check=False, timeout=120
+        )
         assert done.returncode == 0, f"{argv[0]}: {done.stdout}{done.stderr}"
         return done.stdout
 
@@ -320,7 +322,9 @@ class Estate:
             shutil.chown(self.holds, OWNER)
         self.converge("provision")
         self.converge("evidence_key")
-        self.sql("CREATE TABLE stock AS SELECT n AS id, repeat(md5(n::text), 8) AS note FROM generate_series(1, 60000) n")
+        self.sql(
+            "CREATE TABLE stock AS SELECT n AS id, repeat(md5(n::text), 8) AS note FROM generate_series(1, 60000) n"
+        )
         self.converge("backup")
 
     def down(self) -> None:

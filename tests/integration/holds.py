@@ -59,7 +59,9 @@ def held(estate: Estate, program: str, matching: str = "", before: str = ":") ->
     os.mkfifo(hold.fifo)
     hold.fifo.chmod(0o666)
     real = _real(program)
-    with _replaced(estate, program, _HELD.format(matching=matching, before=before, real=real, at=hold.at, fifo=hold.fifo)):
+    with _replaced(
+        estate, program, _HELD.format(matching=matching, before=before, real=real, at=hold.at, fifo=hold.fifo)
+    ):
         try:
             yield hold
         finally:

@@ -24,7 +24,7 @@ from tests.lint.sanity import sanity
 
 Check = Callable[[Place], str]
 #: A link to the tree itself: by it the modules have the same names as on a host, and mypy sees each file once.
-TREE = Path(".collections/ansible_collections/boringdb/ops")
+TREE = ".collections/ansible_collections/boringdb/ops"
 PLAYBOOKS = sorted(path.stem for path in (REPO / "playbooks").glob("*.yml"))
 #: What the playbooks ask for on the command line. The inventory holds no cluster of this name, which is only a warning.
 ASKED = ["-e", "cluster=orders"]
@@ -37,8 +37,7 @@ def ruff(place: Place) -> str:
 
 def mypy(place: Place) -> str:
     """Types, strictly: what runs on hosts, and the tools that the tests stand on."""
-    paths: list[str | Path] = [TREE / "plugins/module_utils", TREE / "plugins/modules"]
-    paths += ["tests/lab", "tests/lint", "tools"]
+    paths = [f"{TREE}/plugins/module_utils", f"{TREE}/plugins/modules", "tests/lab", "tests/lint", "tools"]
     return run([place.program("mypy"), *paths], REPO, place.environment())
 
 

@@ -27,9 +27,9 @@ class Place:
         self.home.mkdir()
         self.installed = work / "collections" / "ansible_collections" / "boringdb" / "ops"
 
-    def program(self, name: str) -> Path:
-        """A program of the development environment."""
-        return self.bin / name
+    def program(self, name: str) -> str:
+        """The path of a program of the development environment."""
+        return str(self.bin / name)
 
     def environment(self, **more: str) -> dict[str, str]:
         """An environment without the user's own settings of Ansible and without the user's home.

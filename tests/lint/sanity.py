@@ -3,9 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """ansible-test sanity without a container, and without any host but the package index.
 
-It works only in a real folder …/ansible_collections/boringdb/ops (a link fails): it runs in the installed collection.
-It keeps its environments in ~/.ansible/test: it gets a home of its own, which lies in the cache. And it fetches a script
-that installs pip from its project's own host: a script that installs the same pip from the index lies there before.
+It works only in a real folder …/ansible_collections/boringdb/ops, not in a link: it runs in the installed collection.
+It keeps its environments in ~/.ansible/test: it gets a home of its own, which lies in the cache. And it fetches a
+script that installs pip from its project's own host: one that installs the same pip from the index lies there before.
 """
 
 from __future__ import annotations

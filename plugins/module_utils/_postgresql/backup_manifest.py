@@ -55,11 +55,6 @@ from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.sequence_
 )
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server import Server
 
-try:
-    import psycopg
-except ImportError:
-    psycopg = None
-
 SCHEMA_VERSION = 1
 
 _FACTS = """

@@ -9,8 +9,6 @@ host's byte order). Valid as soon as a checkpoint has written what recovery repl
 
 from __future__ import annotations
 
-import contextlib
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,14 +44,12 @@ def file_state(main: Path, size: int, limit: int, page: int = 8192) -> str:
     view = memoryview(buffer)
     for segment in _segments(main):
         try:
-            handle = os.open(segment, os.O_RDONLY | os.O_CLOEXEC)
+            stream = segment.open("rb", buffering=0)
         except FileNotFoundError:
             return "shorter"
-        try:
-            with contextlib.suppress(AttributeError, OSError):
-                os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_SEQUENTIAL)
+        with stream:
             offset = 0
-            while whole := os.preadv(handle, [view], offset) // page * page:
+            while whole := (stream.readinto(view) or 0) // page * page:
                 offset += whole
                 total += whole
                 halves = view[:whole].cast("I")
@@ -64,8 +60,7 @@ def file_state(main: Path, size: int, limit: int, page: int = 8192) -> str:
                     lows = halves[1::words].tolist()
                     if any(high == high_limit and low > low_limit for high, low in zip(highs, lows)):
                         return "changed"
-        finally:
-            os.close(handle)
+                stream.seek(offset)
     return "same" if total >= size else "shorter"
 
 

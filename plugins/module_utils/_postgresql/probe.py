@@ -177,6 +177,7 @@ def _stop(options: argparse.Namespace) -> dict[str, Any]:
 
 def main(arguments: list[str] | None = None) -> int:
     """The program. Returns the exit status."""
+    # Where it is a program it prints, which pylint takes for a module's mistake.
     os.environ["LC_ALL"] = "C"  # libpq's messages are recorded and compared in one language
     os.umask(0o077)
     options = _parser().parse_args(arguments)
@@ -184,11 +185,11 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         result = commands[options.command](options)
     except ProbeError as exc:
-        print(exc, file=sys.stderr)
+        print(exc, file=sys.stderr)  # pylint: disable=ansible-bad-function
         return 2
-    print(json.dumps(result, indent=2))
+    print(json.dumps(result, indent=2))  # pylint: disable=ansible-bad-function
     return STATUS[result["status"]] if options.command == "check" else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main())  # pylint: disable=ansible-bad-function

@@ -251,11 +251,13 @@ def _daemon(work: Callable[[Callable[[dict[str, Any]], None]], None], writer: in
             os.dup2(source, number)
         work(report)
         status = 0
+    # Standard error is the log here; pylint takes it for a module's mistake.
     except ProbeError as exc:
-        print(f"{probe_time.iso(Clock().now())} {exc}", file=sys.stderr, flush=True)
+        print(f"{probe_time.iso(Clock().now())} {exc}", file=sys.stderr, flush=True)  # pylint: disable=ansible-bad-function
         report({"error": str(exc)})
     except BaseException as exc:
-        print(f"{probe_time.iso(Clock().now())} {type(exc).__name__}: {one_line(exc)}", file=sys.stderr, flush=True)
-        report({"error": f"the probe failed: {type(exc).__name__}: {one_line(exc)}"})
+        said = f"{type(exc).__name__}: {one_line(exc)}"
+        print(f"{probe_time.iso(Clock().now())} {said}", file=sys.stderr, flush=True)  # pylint: disable=ansible-bad-function
+        report({"error": f"the probe failed: {said}"})
     finally:
         os._exit(status)

@@ -144,7 +144,7 @@ def _lsn(aim: _Aim) -> Target:
         raise aim.outside("the backup was not consistent yet")
     if position > lsn.parse(aim.window.end_lsn):
         raise aim.outside("the archive does not reach that far")
-    before, after = _around(aim, lambda commit: lsn.parse(commit.lsn) > position)
+    before, after = _around(aim, _beyond(position))
     return Target("lsn", aim.value, aim.timeline, before, after)
 
 
@@ -153,9 +153,13 @@ def _name(aim: _Aim) -> Target:
         points = aim.archive.restore_points(name)
         if aim.value in points:
             position = lsn.parse(points[aim.value])
-            before, after = _around(aim, lambda commit, beyond=position: lsn.parse(commit.lsn) > beyond)
+            before, after = _around(aim, _beyond(position))
             return Target("name", aim.value, aim.timeline, before, after)
     raise aim.outside("no restore point of that name is in the archived WAL")
+
+
+def _beyond(position: int) -> Callable[[Commit], bool]:
+    return lambda commit: lsn.parse(commit.lsn) > position
 
 
 def _around(aim: _Aim, beyond: Callable[[Commit], bool]) -> tuple[Commit | None, Commit | None]:

@@ -115,7 +115,9 @@ def repository_check(repository: PgbackrestRepository, backup: Backup) -> Check:
     seconds = time.monotonic() - begun
     if problems:
         message = "; ".join(problems[:3])
-        return failed("repository_bytes", expected="sound", actual=f"{len(problems)} problems", seconds=seconds, message=message)
+        return failed(
+            "repository_bytes", expected="sound", actual=f"{len(problems)} problems", seconds=seconds, message=message
+        )
     return passed("repository_bytes", expected="sound", actual="sound", seconds=seconds)
 
 

@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError
-from ansible_collections.boringdb.ops.plugins.module_utils._core.process import run, tail
+from ansible_collections.boringdb.ops.plugins.module_utils._core.process import failure, run, tail
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import lsn
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.verify_report import Report, Subject, few
 
 _AVAILABLE = "SELECT count(*) FROM pg_catalog.pg_available_extensions WHERE name = 'amcheck'"
 _INSTALLED = "SELECT count(*) FROM pg_catalog.pg_extension WHERE extname = 'amcheck'"
+# A program that could not do its work has found nothing.
+_CANNOT = re.compile(r"must be shut down|is not compatible|is needed by|cannot be executed|Permission denied")
 
 
 def report_backup_bytes(subject: Subject, report: Report) -> None:
@@ -130,9 +132,13 @@ class _Program:
         except OpsError as exc:
             self.report.skip(self.name, str(exc), required=self.needed)
             return
+        program = Path(argv[0]).name
         if done.returncode < 0:
-            why = f"{Path(argv[0]).name} was killed by signal {-done.returncode}"
-            self.report.skip(self.name, why, required=self.needed)
+            self.report.skip(self.name, f"{program} was killed by signal {-done.returncode}", required=self.needed)
+            return
+        # pg_amcheck tells damage (2) from trouble of its own (1); the others do not.
+        if _CANNOT.search(done.stderr) or (program == "pg_amcheck" and done.returncode == 1):
+            self.report.skip(self.name, failure(done), required=self.needed)
             return
         found = _problems(done.stdout, done.stderr)
         good = done.returncode == 0

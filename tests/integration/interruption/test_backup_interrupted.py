@@ -29,8 +29,12 @@ def intact(estate: Estate) -> Iterator[None]:
 def begin(estate: Estate, **options: Any) -> Running:
     """A backup that takes half a minute, copying files."""
     with slowed(estate, "pg_basebackup", SLOW):
-        running = estate.begin_module("backup", **{**estate.server(), **estate.repository(), "bin_dir": bin_dir(estate)}, **options)
-        await_(lambda: list(estate.backups.glob("*.partial/base")) or running.popen.poll(), "a backup that copies files")
+        running = estate.begin_module(
+            "backup", **{**estate.server(), **estate.repository(), "bin_dir": bin_dir(estate)}, **options
+        )
+        await_(
+            lambda: list(estate.backups.glob("*.partial/base")) or running.popen.poll(), "a backup that copies files"
+        )
     return running
 
 
