@@ -25,6 +25,54 @@ def _die_with_parent() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
+@contextlib.contextmanager
+def _guard() -> Iterator[Callable[[], None]]:
+    """A process that ends a program's whole family when the worker dies. Yields what the program runs before its exec.
+
+    The kernel tells only a direct child of the worker's death. pg_basebackup's second process does not even notice its
+    own parent's, and would stream WAL into a dead backup for ever. The guard was forked while the worker held its lock,
+    so it holds that lock too, until the family is gone.
+    """
+    told, tell = os.pipe()
+    guard = os.fork()
+    if guard == 0:
+        try:
+            os.setsid()
+            os.close(tell)
+            null = os.open(os.devnull, os.O_RDWR)
+            for stream in (0, 1, 2):
+                os.dup2(null, stream)
+            family = os.read(told, 8)
+            # Nothing more to read means that the worker is gone.
+            if len(family) == 8 and not os.read(told, 1):
+                end_family(int.from_bytes(family, "big"))
+        finally:
+            os._exit(0)
+    os.close(told)
+
+    def join() -> None:
+        _die_with_parent()
+        os.setpgid(0, 0)
+        os.write(tell, os.getpid().to_bytes(8, "big"))
+
+    try:
+        yield join
+    finally:
+        with contextlib.suppress(BrokenPipeError):
+            os.write(tell, b".")
+        os.close(tell)
+        os.waitpid(guard, 0)
+
+
+def end_family(group: int) -> None:
+    """Kill every process of a group and wait a moment until they are gone."""
+    deadline = time.monotonic() + 5
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        while time.monotonic() < deadline:
+            os.killpg(group, signal.SIGKILL)
+            time.sleep(0.01)
+
+
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment for a child: this process's, in English and UTC, with `extra` (where secrets go)."""
     return {**os.environ, **_SPEAK, **(extra or {})}
@@ -44,6 +92,7 @@ def run(
     stdin: str = "",
     cwd: str | None = None,
     daemon: bool = False,
+    guarded: bool = False,
 ) -> subprocess.CompletedProcess[str]:
     """Run `argv` to its end and return it with its output as text.
 
