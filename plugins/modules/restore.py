@@ -110,8 +110,8 @@ options:
     default: 64
   verify_repository:
     description:
-      - With O(tool=pgbackrest), whether pgBackRest reads the whole stored stanza and compares it with its checksums. The time
-        grows with the repository.
+      - With O(tool=pgbackrest), whether pgBackRest reads the whole stored stanza and compares it with its checksums.
+        The time grows with the repository.
       - A native backup's bytes are checked by M(boringdb.ops.verify).
     type: bool
     default: false

@@ -9,9 +9,10 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import sys
 from typing import Callable
 
-from tests.bench import converge, ground, native
+from tests.bench import converge, ground, native, pgbackrest
 
 
 def line(name: str, value: float, unit: str, floor: float | None = None) -> None:
@@ -44,6 +45,22 @@ def main() -> None:
         ground.remove()
     for name, value, unit in converge.figures():
         line(name, value, unit)
+    in_the_lab(chosen.scale, chosen.pairs)
+
+
+def in_the_lab(scale: int, count: int) -> None:
+    """The figures of pgBackRest; said aloud where this machine can't boot the lab."""
+    why = pgbackrest.available()
+    if why:
+        print(f"bench: pgBackRest is not measured, the lab can't run here: {why}", file=sys.stderr)
+        return
+    taken: dict[str, list[tuple[float, float]]] = {}
+    for name, ours, floor in pgbackrest.rounds(scale, count):
+        taken.setdefault(name, []).append((ours, floor))
+    for name, rounds in taken.items():
+        line(
+            name, statistics.median(one[0] for one in rounds[1:]), "s", statistics.median(one[1] for one in rounds[1:])
+        )
 
 
 if __name__ == "__main__":

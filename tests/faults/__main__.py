@@ -12,6 +12,7 @@ import time
 from types import FrameType
 
 # They register themselves.
+# pylint: disable-next=unused-import
 from tests.faults import drill_faults, ledger_faults, repository_faults, source_faults  # noqa: F401
 from tests.faults.clean import Clean, clean_drills
 from tests.faults.fault import FAULTS, Caught, NotHere

@@ -12,6 +12,8 @@ from tests.faults.ground import Ground
 from tests.faults.process import await_, module
 
 SEED = 20260101
+#: More than one segment of log at a stretch, so that records begin in one segment and end in the next.
+BURST = "INSERT INTO shop.beat SELECT clock_timestamp() FROM generate_series(1, 600000)"
 #: The last transactions before the cluster falls idle: number taken by a part of a transaction, and by one given up.
 LAST_WORDS = """
 BEGIN; INSERT INTO shop.beat VALUES (now()); SAVEPOINT a; INSERT INTO shop.beat VALUES (now()); RELEASE a; COMMIT;
@@ -45,8 +47,12 @@ def clean_drills(ground: Ground, count: int) -> Iterator[Clean]:
         for number in range(loaded):
             if number % 6 == 0:
                 ground.backup()
+            burst = number % 6 == 1
+            if burst:
+                ground.sql(BURST)
             ground.archive()
-            yield _one(ground, number, "load", common)
+            latest = {"restore_drill_target_type": "latest"} if burst else {}
+            yield _one(ground, number, "load, after a burst" if burst else "load", {**common, **latest})
     finally:
         module("probe", state="stopped", **probe)
     if count < 2:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import shutil
 import socket
 import subprocess
+import threading
+import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from tests.faults.fault import NotHere, Variables, fault
-from tests.faults.ground import Ground
+from tests.faults.ground import CLUSTER, Ground
 from tests.faults.process import OWNER, ROOT
 
 
@@ -91,6 +94,50 @@ def disk_full(ground: Ground) -> Iterator[Variables]:
     # Room for the bytes, but not for as many files: nothing can know that beforehand.
     with small_disk(ground, "size=2g,nr_inodes=200") as place:
         yield {"restore_drill_root": str(place)}
+
+
+@fault(
+    "the copy can't be removed: a file in it belongs to somebody else",
+    "teardown",
+    says=r"Permission denied",
+    leaves=True,
+)
+def teardown_hindered(ground: Ground) -> Iterator[Variables]:
+    if not ROOT:
+        raise NotHere("making a file that the copy's account can't remove needs root")
+    copy = ground.drill_root / CLUSTER / "data"
+    ended = threading.Event()
+
+    def hinder() -> None:
+        while not ended.is_set():
+            if (copy / "postmaster.pid").exists():
+                (copy / "boringdb/foreign").mkdir()
+                (copy / "boringdb/foreign/file").touch()
+                return
+            time.sleep(0.01)
+
+    thread = threading.Thread(target=hinder)
+    thread.start()
+    try:
+        yield {}
+    finally:
+        ended.set()
+        thread.join()
+        # What else is left of the copy is for the next drill to clean up.
+        shutil.rmtree(copy / "boringdb/foreign", ignore_errors=True)
+
+
+@fault("the drill host does not answer", "teardown", says=r"Failed to connect to the host|Connection refused")
+def drill_host_unreachable(ground: Ground) -> Iterator[Variables]:
+    # A port that nothing listens on: refused at once, as by a host whose sshd is down.
+    gone = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 9}
+    inventory = ground.evidence / "gone.json"
+    inventory.write_text(json.dumps({"all": {"hosts": {"gone": gone}}}))
+    ground.inventories.append(inventory)
+    try:
+        yield {"drill_host": "gone"}
+    finally:
+        ground.inventories.remove(inventory)
 
 
 @contextlib.contextmanager

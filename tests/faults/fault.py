@@ -40,6 +40,7 @@ class Fault:
     :param checks: exactly the required checks that must not pass
     :param says: what the one line that tells the cause must match
     :param variables: the drill's variables, with the fault and without it
+    :param leaves: whether files of the copy are left, because that is the fault
     """
 
     name: str
@@ -50,6 +51,7 @@ class Fault:
     inject: Inject
     variables: Callable[[Ground], Variables]
     ground: str = "embedded"
+    leaves: bool = False
 
     def prove(self, ground: Ground) -> Caught:
         """Inject it, drill, undo it, drill again."""
@@ -73,7 +75,8 @@ class Fault:
             misses.append(f"the checks that did not pass are {sorted(met.wanting)}, expected {sorted(self.checks)}")
         if "\n" in met.cause or not re.search(self.says, met.cause):
             misses.append(f"the cause does not match {self.says!r}: {met.cause!r}")
-        return misses + [f"left behind: {thing}" for thing in met.left_behind]
+        left = [thing for thing in met.left_behind if not (self.leaves and thing.startswith("/"))]
+        return misses + [f"left behind: {thing}" for thing in left]
 
 
 def _not_verified(met: Drill) -> list[str]:
@@ -99,13 +102,18 @@ FAULTS: list[Any] = []
 
 
 def fault(
-    what: str, *checks: str, says: str, verdict: str = "failed", variables: Callable[[Ground], Variables] = in_field
+    what: str,
+    *checks: str,
+    says: str,
+    verdict: str = "failed",
+    variables: Callable[[Ground], Variables] = in_field,
+    leaves: bool = False,
 ) -> Callable[[Inject], Inject]:
     """Make a fault of a function that injects it, yields and undoes it; its name is the function's."""
 
     def register(inject: Inject) -> Inject:
         name = inject.__name__
-        FAULTS.append(Fault(name, what, frozenset(checks), verdict, says, inject, variables))
+        FAULTS.append(Fault(name, what, frozenset(checks), verdict, says, inject, variables, leaves=leaves))
         return inject
 
     return register

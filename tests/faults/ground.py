@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.faults.process import PROGRAMS, Broken, await_, free_ports, module, playbook, run
+from tests.faults.process import PROGRAMS, REPO, Broken, await_, free_ports, module, playbook, run
 
 HOME = Path(os.environ.get("BORINGDB_HOME") or f"/var/tmp/boringdb-faults-{os.getuid()}")
 CLUSTER = "orders"
@@ -47,6 +47,7 @@ class Ground:
         self.drill_root = HOME / "drill"
         self.data, self.socket = HOME / "db1/data", HOME / "db1/run"
         self.first_port = 0
+        self.inventories = [REPO / "inventories/local"]
 
     # --- up and down ----------------------------------------------------------------------------------------
 
@@ -88,7 +89,7 @@ class Ground:
     def try_play(self, path: str, **variables: Any) -> tuple[int, str]:
         """Run a playbook; returns its exit code and output."""
         env = {"BORINGDB_HOME": str(HOME), "BORINGDB_PORT": str(self.first_port)}
-        return playbook(path, {"cluster": CLUSTER, **variables}, env, self.log)
+        return playbook(path, {"cluster": CLUSTER, **variables}, env, self.log, self.inventories)
 
     # --- the source -----------------------------------------------------------------------------------------
 

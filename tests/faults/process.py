@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,10 +50,12 @@ def module(name: str, **options: Any) -> dict[str, Any]:
     return result
 
 
-def playbook(path: str, variables: Mapping[str, Any], env: Mapping[str, str], log: Path) -> tuple[int, str]:
-    """Run one playbook on inventories/local; returns its exit code and its output, which the log keeps too."""
-    argv = [str(Path(sys.executable).with_name("ansible-playbook")), "-i", str(REPO / "inventories/local")]
-    argv += [str(REPO / path), "-e", json.dumps(variables)]
+def playbook(
+    path: str, variables: Mapping[str, Any], env: Mapping[str, str], log: Path, inventories: Sequence[Path]
+) -> tuple[int, str]:
+    """Run one playbook; returns its exit code and its output, which the log keeps too."""
+    argv = [str(Path(sys.executable).with_name("ansible-playbook")), str(REPO / path), "-e", json.dumps(variables)]
+    argv += [word for inventory in inventories for word in ("-i", str(inventory))]
     config = {"ANSIBLE_CONFIG": str(REPO / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0"}
     done = subprocess.run(
         argv, env={**os.environ, **config, **env}, cwd=REPO, text=True, check=False, timeout=900,

@@ -35,9 +35,10 @@ both name the kind of the change, and both be content without it.
 _TAIL = """
 ## No false alarm
 
-Clean drills of the same cluster, from a random backup to a random target, with their seeds: under the write probe's load
-with backups taken under that load, and after it fell idle (the last transactions being one with a savepoint and one
-rolled back). Under load every row that the probe was promised before the target must be there, and none from after it.
+Clean drills of the same cluster, from a random backup to a random target, with their seeds: under the write probe's
+load with backups taken under that load, and after it fell idle (the last transactions being one with a savepoint and
+one rolled back). Under load every row that the probe was promised before the target must be there, and none from after
+it.
 
 | drill | cluster | seed | verdict |
 |---|---|---|---|

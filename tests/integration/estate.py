@@ -28,7 +28,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from ansible_collections.boringdb.ops.plugins.module_utils._core.lock import lock_path
 
 REPO = Path(__file__).resolve().parents[2]
@@ -141,7 +140,8 @@ class Estate:
         """The environment of a run; everything it starts can be known by it."""
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "ANSIBLE_"))}
         own = {
-            "BORINGDB_HOME": str(self.home), "BORINGDB_PORT": str(self.port), "ANSIBLE_CONFIG": str(REPO / "ansible.cfg"),
+            "BORINGDB_HOME": str(self.home), "BORINGDB_PORT": str(self.port),
+            "ANSIBLE_CONFIG": str(REPO / "ansible.cfg"),
             "ANSIBLE_NOCOLOR": "1", "PYTHONDONTWRITEBYTECODE": "1",
             # Interpreters, programs to hold at, then the machine's own.
             "PATH": f"{self.holds}:{Path(sys.executable).parent}:{os.environ['PATH']}",
@@ -236,6 +236,12 @@ class Estate:
             return pid if alive(pid) else 0
         return 0
 
+    def start(self) -> None:
+        """Start the members that an earlier test has left stopped."""
+        for host in ("db1", "db2"):
+            if not self.postmaster(self.server(host)["data_dir"]):
+                self.module("instance", state="started", **self.server(host))
+
     def kill_server(self, data_dir: Path | str) -> None:
         """A crash: SIGKILL for every process of the server."""
         pids = self.processes_in(data_dir)
@@ -282,8 +288,9 @@ class Estate:
     def leftovers(self) -> list[str]:
         """What only an interrupted run leaves: processes, held locks, and files that are no one's result."""
         found = [f"process {pid}: {line[:200]}" for pid, line in self.processes().items()]
-        patterns = ("repository/backup/*.partial", "repository/backup/.tablespaces/*", "repository/wal/.*", "drill/*/data*",
-                    "*/data.cloning", "*/data.initializing", "*/data/.boringdb-candidate", "drill/*/run/.s*")  # fmt: skip
+        patterns = ("repository/backup/*.partial", "repository/backup/.tablespaces/*", "repository/wal/.*",
+                    "drill/*/data*", "*/data.cloning", "*/data.initializing", "*/data/.boringdb-candidate",
+                    "drill/*/run/.s*")  # fmt: skip
         found += [str(path) for pattern in patterns for path in self.home.glob(pattern)]
         for thing in (self.backups, self.copy, *(self.home / host / "data" for host in ("db1", "db2"))):
             with contextlib.suppress(FileNotFoundError), lock_path(str(thing)).open() as handle:
@@ -311,7 +318,9 @@ class Estate:
 
     def labels(self) -> list[str]:
         """The backups in the repository, the oldest first."""
-        return sorted(path.name for path in self.backups.iterdir() if not path.name.startswith("."))
+        return sorted(
+            path.name for path in self.backups.iterdir() if not path.name.startswith(".") and path.suffix != ".partial"
+        )
 
     # --- up and down ----------------------------------------------------------------------------------------
 

@@ -33,7 +33,11 @@ def lock_path(thing: str) -> Path:
 def _open(path: Path) -> int:
     """Open for a flock. Another account's file in a sticky directory can only be read, which is enough."""
     with contextlib.suppress(PermissionError):
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        # A strict umask would shut other accounts out of the lock for good.
+        with contextlib.suppress(PermissionError):
+            os.fchmod(handle, 0o644)
+        return handle
     return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
 

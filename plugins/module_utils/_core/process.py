@@ -5,11 +5,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
+import select
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Callable
 
@@ -27,11 +30,11 @@ def _die_with_parent() -> None:
 
 @contextlib.contextmanager
 def _guard() -> Iterator[Callable[[], None]]:
-    """A process that ends a program's whole family when the worker dies. Yields what the program runs before its exec.
+    """A process that ends a program's whole family when its worker or the program itself is killed.
 
     The kernel tells only a direct child of the worker's death. pg_basebackup's second process does not even notice its
-    own parent's, and would stream WAL into a dead backup for ever. The guard was forked while the worker held its lock,
-    so it holds that lock too, until the family is gone.
+    own parent's, and would stream WAL into a dead backup for ever. The guard is forked while the worker holds its lock,
+    so it holds that lock too, until the family is gone. Yields what the program runs before its exec.
     """
     told, tell = os.pipe()
     guard = os.fork()
@@ -42,10 +45,7 @@ def _guard() -> Iterator[Callable[[], None]]:
             null = os.open(os.devnull, os.O_RDWR)
             for stream in (0, 1, 2):
                 os.dup2(null, stream)
-            family = os.read(told, 8)
-            # Nothing more to read means that the worker is gone.
-            if len(family) == 8 and not os.read(told, 1):
-                end_family(int.from_bytes(family, "big"))
+            _watch_family(told)
         finally:
             os._exit(0)
     os.close(told)
@@ -64,13 +64,42 @@ def _guard() -> Iterator[Callable[[], None]]:
         os.waitpid(guard, 0)
 
 
-def end_family(group: int) -> None:
-    """Kill every process of a group and wait a moment until they are gone."""
+def _watch_family(told: int) -> None:
+    """End the family when the worker is gone (nothing more to read), or when its first process is."""
+    said = os.read(told, 8)
+    if len(said) < 8:
+        return
+    leader = int.from_bytes(said, "big")
+    while not select.select([told], [], [], 0.1)[0]:
+        if not alive(leader):
+            break
+    else:
+        if os.read(told, 1):
+            return
     deadline = time.monotonic() + 5
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        while time.monotonic() < deadline:
-            os.killpg(group, signal.SIGKILL)
-            time.sleep(0.01)
+    while _members(leader) and time.monotonic() < deadline:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(leader, signal.SIGKILL)
+        time.sleep(0.01)
+
+
+def _stat(pid: int | str) -> list[str]:
+    """What /proc tells of a process after its name: its state, parent, group and so on; nothing where there is none."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return []
+
+
+def alive(pid: int | str) -> bool:
+    """Whether a process runs. A dead one that nobody has waited for yet does not."""
+    return _stat(pid)[:1] not in ([], ["Z"], ["X"])
+
+
+def _members(group: int) -> list[int]:
+    """The living processes of a process group."""
+    ids = [int(place.name) for place in Path("/proc").glob("[0-9]*")]
+    return [pid for pid in ids if _stat(pid)[2:3] == [str(group)] and alive(pid)]
 
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -97,11 +126,27 @@ def run(
     """Run `argv` to its end and return it with its output as text.
 
     With `check`, an exit code other than 0 raises OpsError with the program's last words. `daemon` is for
-    programs that leave a server behind: it must survive the worker, and must not hold its output pipes open.
+    programs that leave a server behind: it must survive the worker, and must not hold its output pipes open. `guarded`
+    is for those that write for long or start processes of their own: they all end when the worker does.
     """
-    pre: Callable[[], None] | None = None if daemon else _die_with_parent
+    with _guard() if guarded else contextlib.nullcontext(None if daemon else _die_with_parent) as before:
+        done = _run(argv, env, timeout, stdin, cwd, daemon, before)
+    if check and done.returncode != 0:
+        raise OpsError(failure(done))
+    return done
+
+
+def _run(  # noqa: PLR0917 - one caller, a few lines above
+    argv: Sequence[str],
+    env: Mapping[str, str] | None,
+    timeout: float | None,
+    stdin: str,
+    cwd: str | None,
+    daemon: bool,
+    before: Callable[[], None] | None,
+) -> subprocess.CompletedProcess[str]:
     try:
-        done = subprocess.run(
+        return subprocess.run(
             list(argv),
             env=environment(env),
             input=stdin,
@@ -112,7 +157,7 @@ def run(
             text=True,
             errors="replace",
             start_new_session=daemon,
-            preexec_fn=pre,
+            preexec_fn=before,
             check=False,  # the exit code is judged below
         )
     except FileNotFoundError as exc:
@@ -121,13 +166,13 @@ def run(
         raise OpsError(f"{argv[0]}: not executable for this account ({exc.strerror})") from exc
     except subprocess.TimeoutExpired as exc:
         raise OpsError(f"{Path(argv[0]).name}: no end after {timeout:g} s; it was stopped") from exc
-    if check and done.returncode != 0:
-        raise OpsError(failure(done))
-    return done
 
 
 def failure(done: subprocess.CompletedProcess[str]) -> str:
     """One line that tells which program failed, how, and what it said last."""
     name = Path(done.args[0]).name
     said = tail(done.stderr or "") or tail(done.stdout or "") or "it said nothing"
+    if done.returncode < 0:
+        with contextlib.suppress(ValueError):
+            return f"{name} was killed by {signal.Signals(-done.returncode).name}: {said}"
     return f"{name} exited {done.returncode}: {said}"

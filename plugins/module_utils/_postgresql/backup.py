@@ -114,7 +114,7 @@ def _take(server: Server, repository: NativeRepository, label: str, checkpoint: 
     argv += ["-h", server.socket_dir, "-p", str(server.port), "-U", server.login_user, "-l", label, "--no-password"]
     argv += _tablespace_mapping(server, repository, label)
     try:
-        run(argv)
+        run(argv, guarded=True)
         beside.rename(final)
     except BaseException:
         remove_tree(beside)
@@ -155,15 +155,13 @@ def _await_archived(server: Server, repository: NativeRepository, taken: Backup,
 
 
 def _pgbackrest(repository: PgbackrestRepository, params: Params, check_mode: bool) -> Outcome:
-    known = {one.label for one in repository.backups_or_none()}
     if check_mode:
+        repository.backups_or_none()
         return Outcome(True, {"backup": None})
     with host_lock(f"pgbackrest/{repository.stanza}", "backup", params["lock_timeout"]):
         begun = time.monotonic()
-        repository.take(params["type"])
+        taken = repository.take(params["type"])
         seconds = time.monotonic() - begun
-    new = [one for one in repository.backups() if one.label not in known]
-    if not new:
-        raise OpsError("pgBackRest ended without an error, but the repository shows no new backup")
-    facts: dict[str, Any] = {**new[-1].facts(), "seconds": round(seconds, 3)}
-    return Outcome(True, {"backup": facts}, "", f"backup: {new[-1].label}\n")
+    return Outcome(
+        True, {"backup": {**taken.facts(), "seconds": round(seconds, 3)}}, "", f"backup: {taken.label}\n"
+    )

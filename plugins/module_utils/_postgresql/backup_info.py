@@ -38,7 +38,7 @@ def _window(repository: Repository, backup: Backup, bin_dir: str) -> dict[str, A
     waldump = str(Path(bin_dir) / "pg_waldump") if bin_dir else "pg_waldump"
     with tempfile.TemporaryDirectory(prefix="boringdb-") as scratch:
         archive = Archive(repository, waldump, Path(scratch))
-        segments, missing = archive.path(archive.lineage(backup.timeline, "latest"), backup.start_lsn)
+        segments, missing = archive.path(archive.lineage(backup.timeline, "latest", backup.stop_lsn), backup.start_lsn)
         if missing:
             raise OpsError(f"the archive has gaps: {', '.join(missing[:5])}")
         return {**restore_plan.window_of(archive, backup, segments).facts(), "label": backup.label}

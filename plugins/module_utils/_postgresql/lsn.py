@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import re
 
-SEGMENT = re.compile(r"^[0-9A-F]{24}$")
-HISTORY = re.compile(r"^[0-9A-F]{8}\.history$")
+SEGMENT = re.compile(r"^[0-9A-F]{24}\Z")
+HISTORY = re.compile(r"^[0-9A-F]{8}\.history\Z")
+_POSITION = re.compile(r"([0-9A-Fa-f]{1,8})/([0-9A-Fa-f]{1,8})")
 
 
 def parse(lsn: str) -> int:
     """`0/3000060` as a number of bytes. Raises ValueError on anything else."""
-    high, low = lsn.split("/")
-    return (int(high, 16) << 32) + int(low, 16)
+    found = _POSITION.fullmatch(lsn)
+    if not found:
+        raise ValueError(f"{lsn!r} is no position such as 0/3000060")
+    return (int(found.group(1), 16) << 32) + int(found.group(2), 16)
 
 
 def text(position: int) -> str:

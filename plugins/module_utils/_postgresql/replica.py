@@ -182,10 +182,10 @@ def _clone(server: Server, params: Params) -> None:
         "-d",
         " ".join(f"{key}={_escaped(value)}" for key, value in wanted.items()),
     ]
-    done = run([*argv, "--create-slot"], check=False)
+    done = run([*argv, "--create-slot"], check=False, guarded=True)
     if done.returncode != 0 and "already exists" in done.stderr:
         remove_tree(beside)
-        done = run(argv, check=False)
+        done = run(argv, check=False, guarded=True)
     if done.returncode != 0:
         remove_tree(beside)
         raise OpsError(f"cannot clone the primary: {failure(done)}")

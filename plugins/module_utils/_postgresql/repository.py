@@ -27,7 +27,8 @@ REPOSITORY_OPTIONS: dict[str, dict[str, Any]] = {
 class Backup:
     """One physical backup. Times are UTC, positions are LSNs, `bytes` is the size when restored.
 
-    `problem` says why it can't be restored; it is empty for a sound one.
+    `problem` says why it can't be restored; it is empty for a sound one. `manifest_sha256` may be empty in a list:
+    where it costs a request, Repository.examined reads it.
     """
 
     label: str
@@ -58,6 +59,9 @@ class Repository(Protocol):
 
     def backups(self) -> list[Backup]:
         """All backups, the oldest first, the unusable ones with their problem."""
+
+    def examined(self, backup: Backup) -> Backup:
+        """The backup with its manifest's digest, and with its problem where the manifest is gone."""
 
     def archived(self) -> dict[str, int]:
         """Archived WAL segments and timeline histories by name, with their size in bytes (-1: not known)."""

@@ -84,6 +84,9 @@ class NativeRepository:
             manifest_sha256=sha256_of(manifest),
         )
 
+    def examined(self, backup: Backup) -> Backup:
+        return backup
+
     def archived(self) -> dict[str, int]:
         if not self.wal_path.is_dir():
             raise OpsError(f"the WAL archive can't be reached: no directory {self.wal_path}")
@@ -98,12 +101,15 @@ class NativeRepository:
     def lay_down(self, backup: Backup, data_dir: Path, tablespace_dir: Path) -> None:
         source = Path(self.backup_directory(backup))
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        run(["cp", "-a", "--reflink=auto", f"{source}/.", str(data_dir)])
+        run(["cp", "-a", "--reflink=auto", f"{source}/.", str(data_dir)], guarded=True)
         data_dir.chmod(0o700)
         for link in (data_dir / "pg_tblspc").iterdir():
             place = tablespace_dir / link.name
             place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            run(["cp", "-a", "--reflink=auto", str((source / "pg_tblspc" / link.name).resolve()), str(place)])
+            run(
+                ["cp", "-a", "--reflink=auto", str((source / "pg_tblspc" / link.name).resolve()), str(place)],
+                guarded=True,
+            )
             link.unlink()
             link.symlink_to(place)
 

@@ -13,7 +13,7 @@ import hashlib
 import os
 import re
 import shlex
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -28,8 +28,6 @@ _OK, _NO_PATH, _NO_BACKUP, _NO_DATA = 0, 1, 2, 3
 _ARCHIVED = re.compile(r"^(?:[0-9A-F]{16}/([0-9A-F]{24})-([0-9a-f]{40})(?:\.\w+)?|([0-9A-F]{8}\.history))$")
 _ARCHIVED_FILTER = r"([0-9A-F]{24}-[0-9a-f]{40}(\.[a-z0-9]+)?|[0-9A-F]{8}\.history)$"
 _VERIFIED = re.compile(r"^  (backup|archiveId): ([^,]+), (.*)$")
-#: Manifests read at the same time; over SSH each costs most of its time in waiting.
-_AT_ONCE = 4
 
 
 class PgbackrestRepository:
@@ -54,13 +52,15 @@ class PgbackrestRepository:
     def backups(self) -> list[Backup]:
         found = self._catalogue()
         labels = [entry["label"] for entry in found]
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
-            digests = list(pool.map(self._manifest_digest, labels))
         listed = [
-            _backup(entry, self._databases[entry["database"]["id"]], digest, self._problem(entry, digest, labels))
-            for entry, digest in zip(found, digests)
+            _backup(entry, self._databases[entry["database"]["id"]], self._problem(entry, labels)) for entry in found
         ]
         return sorted(listed, key=lambda backup: (backup.finished, backup.label))
+
+    def examined(self, backup: Backup) -> Backup:
+        digest = self._manifest_digest(backup.label)
+        gone = "" if digest else "its manifest is missing from the repository"
+        return replace(backup, manifest_sha256=digest, problem=backup.problem or gone)
 
     def backups_or_none(self) -> list[Backup]:
         """The backups, also where the repository is reached but holds nothing of this stanza yet."""
@@ -123,8 +123,8 @@ class PgbackrestRepository:
 
     # --- what changes or reads the whole repository ----------------------------------------------------------
 
-    def take(self, backup_type: str) -> str:
-        """Prove archiving, take a backup (full, diff or incr), and return its label. Runs on the repository's host.
+    def take(self, backup_type: str) -> Backup:
+        """Prove archiving, take a backup (full, diff or incr), and return it. Runs on the repository's host.
 
         Raises OpsError where it can't be taken, and where the new backup holds pages with invalid checksums.
         """
@@ -135,11 +135,12 @@ class PgbackrestRepository:
         if not new:
             raise OpsError(f"pgbackrest backup of stanza {self.stanza} ended without an error and without a new backup")
         invalid = [warning for warning in warnings if "invalid page checksum" in warning]
+        new[-1] = self.examined(new[-1])
         problem = new[-1].problem or "; ".join(invalid)
         if problem:
             where = f" ({'; '.join(invalid)})" if invalid and new[-1].problem else ""
             raise OpsError(f"backup {new[-1].label} was taken, but {problem}{where}")
-        return new[-1].label
+        return new[-1]
 
     def verify(self, backup: Backup) -> list[str]:
         """Have pgBackRest read the stanza's whole repository; returns what is wrong with the backup or the archive.
@@ -206,12 +207,10 @@ class PgbackrestRepository:
                 return hashlib.sha256(content).hexdigest()
         return ""
 
-    def _problem(self, entry: dict[str, Any], digest: str, labels: list[str]) -> str:
+    def _problem(self, entry: dict[str, Any], labels: list[str]) -> str:
         """Why a backup can't be trusted, from the catalogue alone."""
         version, _identity = self._databases[entry["database"]["id"]]
         archive_id = f"{version}-{entry['database']['id']}"
-        if not digest:
-            return "its manifest is missing from the repository"
         gone = [label for label in entry.get("reference") or [] if label not in labels]
         if gone:
             return f"it builds on backup {', '.join(gone)}, which is gone"
@@ -233,7 +232,7 @@ class PgbackrestRepository:
         return f"{', '.join(files[:5])}{more}" if files else "files that its manifest names"
 
 
-def _backup(entry: dict[str, Any], database: tuple[str, str], digest: str, problem: str) -> Backup:
+def _backup(entry: dict[str, Any], database: tuple[str, str], problem: str) -> Backup:
     version, identity = database
     positions = entry.get("lsn") or {}
     segment = entry["archive"]["start"] or "00000000"
@@ -249,6 +248,6 @@ def _backup(entry: dict[str, Any], database: tuple[str, str], digest: str, probl
         bytes=int(entry["info"]["size"]),
         major=int(version.split(".")[0]),
         system_identifier=identity,
-        manifest_sha256=digest,
+        manifest_sha256="",
         problem=problem,
     )

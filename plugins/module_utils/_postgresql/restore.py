@@ -184,7 +184,9 @@ class _Restore:
         except OpsError as exc:
             raise self._failing("repository", "reachable", str(exc)) from exc
         try:
-            backup = choose(backups, self.params["backup"], self.dice.choice)
+            backup = repository.examined(choose(backups, self.params["backup"], self.dice.choice))
+            if backup.problem:
+                raise OpsError(f"backup {backup.label} can't be restored: {backup.problem}")
         except OpsError as exc:
             raise self._failing("backup_complete", "a complete backup", str(exc)) from exc
         self.checks.append(passed("backup_complete", expected="complete", actual=backup.label))
@@ -306,7 +308,7 @@ class _Restore:
             self.checks += restore_proof.target_checks(connection, plan, reached, self.server.last_words)
             self.checks.append(restore_proof.isolation_check(connection, recovery.ISOLATED))
         self.checks += restore_proof.objective_checks(
-            self.params, plan, self.facts["rto_seconds"], self.started, reached
+            self.params, plan, self.facts["rto_seconds"], self.started, self.archive
         )
         self.facts["rpo_seconds"] = restore_proof.rpo_seconds(plan, self.started)
         if self.params["verify_repository"] and isinstance(self.repository, PgbackrestRepository):

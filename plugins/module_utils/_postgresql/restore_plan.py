@@ -76,7 +76,7 @@ def window_of(archive: Archive, backup: Backup, segments: list[str]) -> Window:
 
 def make(archive: Archive, backup: Backup, params: Mapping[str, Any], dice: random.Random) -> Plan:
     """Plan a restore. Raises OpsError, with the window in it, for a target that can't be reached."""
-    lineage = archive.lineage(backup.timeline, params["target_timeline"])
+    lineage = archive.lineage(backup.timeline, params["target_timeline"], backup.stop_lsn)
     segments, missing = archive.path(lineage, backup.start_lsn)
     window = window_of(archive, backup, segments)
     follow = str(lineage[-1][0])
@@ -144,17 +144,23 @@ def _lsn(aim: _Aim) -> Target:
         raise aim.outside("the backup was not consistent yet")
     if position > lsn.parse(aim.window.end_lsn):
         raise aim.outside("the archive does not reach that far")
-    before, after = _around(aim, _beyond(position))
+    # Recovery ends behind the first record that begins at or after the position, which may be a commit.
+    last = aim.archive.record_at(aim.usable(), position)
+    before, after = _around(aim, _beyond(position if last is None else last))
     return Target("lsn", aim.value, aim.timeline, before, after)
 
 
 def _name(aim: _Aim) -> Target:
-    for name in aim.usable():
-        points = aim.archive.restore_points(name)
-        if aim.value in points:
-            position = lsn.parse(points[aim.value])
-            before, after = _around(aim, _beyond(position))
-            return Target("name", aim.value, aim.timeline, before, after)
+    points = (point for name in aim.segments for point in aim.archive.restore_points(name))
+    positions = (lsn.parse(position) for name, position in points if name == aim.value)
+    # Recovery stops at the first of that name that it meets.
+    for position in positions:
+        if position < lsn.parse(aim.backup.start_lsn):
+            continue
+        if position < lsn.parse(aim.window.start_lsn):
+            raise aim.outside("recovery would stop there before the backup was consistent")
+        before, after = _around(aim, _beyond(position))
+        return Target("name", aim.value, aim.timeline, before, after)
     raise aim.outside("no restore point of that name is in the archived WAL")
 
 
@@ -167,12 +173,14 @@ def _around(aim: _Aim, beyond: Callable[[Commit], bool]) -> tuple[Commit | None,
     names = aim.usable()
     low, high = 0, len(names)
     while low < high:
-        middle = (low + high) // 2
+        middle = look = (low + high) // 2
+        # A segment without commits tells nothing: look back until one does.
+        while look > low and not aim.later(names[look]):
+            look -= 1
         # Commits are not quite in the order of their times; a segment counts as beyond from its first one that is.
-        if any(beyond(commit) for commit in aim.later(names[middle])):
-            high = middle
+        if any(beyond(commit) for commit in aim.later(names[look])):
+            high = look
         else:
-            # A segment without commits tells nothing: look on until one does.
             low = middle + 1
     if low == len(names):
         return aim.window.last, None
@@ -217,8 +225,8 @@ def parse_time(text: str) -> datetime:
     spelled = re.sub(r"\.(\d{1,6})", lambda found: "." + found.group(1).ljust(6, "0"), spelled)
     try:
         moment = datetime.fromisoformat(spelled)
-    except ValueError:
+        if moment.tzinfo is not None:
+            return moment.astimezone(timezone.utc)
+    except (ValueError, OverflowError):
         raise OpsError(f"target {text!r} is no time such as 2026-11-21 08:00:00+00") from None
-    if moment.tzinfo is None:
-        raise OpsError(f"target {text!r} has no time zone; write 2026-11-21 08:00:00+00")
-    return moment.astimezone(timezone.utc)
+    raise OpsError(f"target {text!r} has no time zone; write 2026-11-21 08:00:00+00")

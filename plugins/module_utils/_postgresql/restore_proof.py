@@ -23,7 +23,7 @@ from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.repositor
 )
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.restore_plan import Plan
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.settings import normalised
-from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.wal import Commit
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.wal import Archive, Commit
 
 _REACHED = """
 SELECT pg_last_wal_replay_lsn()::text AS lsn, pg_last_xact_replay_timestamp() AS time,
@@ -128,7 +128,7 @@ def rpo_seconds(plan: Plan, started: datetime) -> float:
 
 
 def objective_checks(
-    params: Mapping[str, Any], plan: Plan, rto: float, started: datetime, at: Mapping[str, Any]
+    params: Mapping[str, Any], plan: Plan, rto: float, started: datetime, archive: Archive
 ) -> list[Check]:
     """`rto` and `rpo` against their objectives, where objectives are given."""
     checks: list[Check] = []
@@ -141,7 +141,7 @@ def objective_checks(
         wanted, actual = params["rpo_seconds"], rpo_seconds(plan, started)
         if actual <= wanted:
             checks.append(passed("rpo", expected=wanted, actual=actual))
-        elif _idle(params["source_next_xid"], plan, at):
+        elif _idle(params["source_next_xid"], plan, archive):
             message = "the source has committed nothing since: it is idle"
             checks.append(passed("rpo", expected=wanted, actual=actual, message=message))
         else:
@@ -150,13 +150,14 @@ def objective_checks(
     return checks
 
 
-def _idle(source_next_xid: Any, plan: Plan, at: Mapping[str, Any]) -> bool:
-    """Whether the source is known to have used no transaction number since the newest archived commit."""
+def _idle(source_next_xid: Any, plan: Plan, archive: Archive) -> bool:
+    """Whether the source is known to have committed nothing that is not in the archive."""
     if not source_next_xid:
         return False
-    if plan.window.last:
-        return bool((plan.window.last.xid + 1) & 0xFFFFFFFF == int(source_next_xid) & 0xFFFFFFFF)
-    return bool(at["next_xid"] >= int(source_next_xid))
+    try:
+        return archive.holds_all_ends(plan.segments, int(source_next_xid))
+    except OpsError:
+        return False
 
 
 def manifest_lsn(data_dir: Path) -> str:

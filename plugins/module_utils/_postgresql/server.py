@@ -219,7 +219,8 @@ class Server:
             argv += ["-s", "-l", str(self.log_file)]
             # pg_ctl hands -o to a shell, so nothing of a user's goes there but checked paths.
             settings = f"-c config_file={self.config_dir / 'postgresql.conf'} {options}".strip()
-            run([*argv, "-o", settings], daemon=True, check=False)
+            # pg_ctl asks whether it is up; as this account's name that would leave a misleading FATAL in the log.
+            run([*argv, "-o", settings], daemon=True, check=False, env={"PGUSER": self.login_user})
         else:
             run(["systemctl", "start", self.service], timeout=seconds)
         self.await_ready(seconds)

@@ -7,14 +7,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from fractions import Fraction
 from typing import Any
 
 _MEMORY = {"B": 1, "kB": 1024, "MB": 1024**2, "GB": 1024**3, "TB": 1024**4}
-_TIME = {"us": 0.001, "ms": 1.0, "s": 1000.0, "min": 60_000.0, "h": 3_600_000.0, "d": 86_400_000.0}
+_TIME: dict[str, Fraction | int] = {
+    "us": Fraction(1, 1000),
+    "ms": 1,
+    "s": 1000,
+    "min": 60_000,
+    "h": 3_600_000,
+    "d": 86_400_000,
+}
 _QUANTITY = re.compile(r"^(-?\d+(?:\.\d+)?)\s*(B|kB|MB|GB|TB|us|ms|s|min|h|d)$")
 _TRUE, _FALSE = ("on", "true", "yes", "1"), ("off", "false", "no", "0")
 _LINE = re.compile(r"^\s*([A-Za-z_][\w.]*)\s*=?\s*(.*?)\s*$")
-NAME = re.compile(r"^[a-z_][a-z0-9_]*(\.[a-zA-Z_][\w]*)?$")
+NAME = re.compile(r"^[a-z_][a-z0-9_]*(\.[a-zA-Z_][\w]*)?\Z", re.ASCII)
+_ESCAPE = re.compile(r"''|\\([0-7]{1,3}|.)")
+_MEANS = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 
 
 def as_text(value: Any) -> str:
@@ -28,8 +38,8 @@ def normalised(value: str) -> str:
     """A value in one spelling, so that `1GB` equals `1024MB` and `true` equals `on`."""
     quantity = _QUANTITY.match(value.strip())
     if quantity:
-        amount, unit = float(quantity.group(1)), quantity.group(2)
-        return f"{amount * _MEMORY[unit]:g}B" if unit in _MEMORY else f"{amount * _TIME[unit]:g}ms"
+        amount, unit = Fraction(quantity.group(1)), quantity.group(2)
+        return f"{amount * _MEMORY[unit]}B" if unit in _MEMORY else f"{amount * _TIME[unit]}ms"
     lowered = value.strip().lower()
     if lowered in _TRUE:
         return "on"
@@ -38,13 +48,14 @@ def normalised(value: str) -> str:
 
 def quoted(value: str) -> str:
     """A value between single quotes, as every setting may be written."""
-    return "'" + value.replace("'", "''") + "'"
+    return "'" + value.replace("\\", "\\\\").replace("'", "''") + "'"
 
 
 def parse(text: str) -> dict[str, str]:
     """The settings of a configuration file, the last one of a name winning, without its includes."""
     found: dict[str, str] = {}
-    for raw in text.splitlines():
+    # Not splitlines: of the ends of lines that it knows, PostgreSQL knows one.
+    for raw in text.split("\n"):
         line = _LINE.match(_without_comment(raw))
         if line and not line.group(1).startswith("include"):
             found[line.group(1).lower()] = _unquoted(line.group(2))
@@ -65,9 +76,11 @@ def same(left: Mapping[str, Any], right: Mapping[str, Any]) -> bool:
 
 
 def _without_comment(line: str) -> str:
-    inside = False
+    inside = escaped = False
     for index, char in enumerate(line):
-        if char == "'":
+        if escaped or (inside and char == "\\"):
+            escaped = not escaped
+        elif char == "'":
             inside = not inside
         elif char == "#" and not inside:
             return line[:index]
@@ -76,5 +89,12 @@ def _without_comment(line: str) -> str:
 
 def _unquoted(value: str) -> str:
     if len(value) > 1 and value[0] == value[-1] == "'":
-        return value[1:-1].replace("''", "'")
+        return _ESCAPE.sub(_meant, value[1:-1])
     return value
+
+
+def _meant(found: re.Match[str]) -> str:
+    escaped = found.group(1)
+    if escaped is None:
+        return "'"
+    return chr(int(escaped, 8)) if escaped.isdigit() else _MEANS.get(escaped, escaped)

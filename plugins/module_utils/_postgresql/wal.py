@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import re
 import struct
+import subprocess
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,12 +21,21 @@ from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import ls
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.repository import Repository
 
 _COMMIT = re.compile(
-    r"tx:\s+(\d+), lsn: ([0-9A-F]+/[0-9A-F]+), .*desc: COMMIT(?:_PREPARED)?\S* .*?"
+    r"tx:\s+(\d+), lsn: ([0-9A-F]+/[0-9A-F]+), .*desc: COMMIT(?:_PREPARED (\d+):)? .*?"
     r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d+)?) (?:UTC|GMT)"
 )
-_RESTORE_POINT = re.compile(r"lsn: ([0-9A-F]+/[0-9A-F]+), .*desc: RESTORE_POINT (\S+)")
+_RESTORE_POINT = re.compile(r"lsn: ([0-9A-F]+/[0-9A-F]+), .*desc: RESTORE_POINT (.*)")
 _HEAP = re.compile(r"desc: (INSERT|DELETE|MULTI_INSERT)(?:\+INIT)?:? (.*?)blkref #0: rel (\d+/\d+/\d+)")
+_LSN = re.compile(r", lsn: ([0-9A-F]+/[0-9A-F]+), ")
 _TUPLES = re.compile(r"ntuples: (\d+)|(\d+) tuples")
+_ENDED = re.compile(r"tx:\s+(\d+), .*desc: (?:COMMIT|ABORT)(?:_PREPARED (\d+):)?")
+_SUBXACTS = re.compile(r"subxacts: ([\d ]+)")
+#: Records that tell below which number every transaction has ended.
+_ALL_BELOW = re.compile(r"desc: RUNNING_XACTS .*oldestRunningXid (\d+)|desc: CHECKPOINT_SHUTDOWN .* xid \d+:(\d+);")
+#: How many fetched segments are kept to be read again.
+_KEPT = 4
+#: How far into the next segment the last record of one is followed, in bytes.
+_READ_ON = 1 << 20
 #: How pg_waldump says that a segment simply ends: zeros, or a record that goes on in the next segment.
 _ENDS = re.compile(
     r"invalid record length|expected at least \d+, got 0|could not find file|could not find a valid record"
@@ -68,7 +79,8 @@ def header(path: Path) -> Header:
 class Archive:
     """The archived WAL of a repository along one line of timelines.
 
-    `scratch` is where segments are fetched to, one at a time; `waldump` is the pg_waldump of the right version.
+    `scratch` is where segments are fetched to, a few at a time, and belongs to the caller; `waldump` is the pg_waldump
+    of the right version.
     """
 
     def __init__(self, repository: Repository, waldump: str, scratch: Path) -> None:
@@ -76,6 +88,7 @@ class Archive:
         self._waldump = waldump
         self._scratch = scratch
         self._commits: dict[str, list[Commit]] = {}
+        self._kept: list[str] = []
         self.files = repository.archived()
         self.names = sorted(name for name in self.files if lsn.SEGMENT.match(name))
         self.size = self._segment_size()
@@ -90,39 +103,56 @@ class Archive:
         return self._with_segment(self.names[-1], header).segment_size
 
     def _with_segment(self, name: str, use: Callable[[Path], T]) -> T:
-        """Fetch one segment, hand its path to `use`, and remove it again."""
-        self._scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
+        """Hand a fetched segment's path to `use`.
+
+        The last few are kept: over SSH fetching one costs more than reading it.
+        """
         place = self._scratch / name
-        try:
-            self._repository.fetch_wal(name, place)
-            return use(place)
-        finally:
-            place.unlink(missing_ok=True)
+        if name in self._kept:
+            self._kept.remove(name)
+        else:
+            self._scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
+            try:
+                self._repository.fetch_wal(name, place)
+            except BaseException:
+                place.unlink(missing_ok=True)
+                raise
+        self._kept.append(name)
+        while len(self._kept) > _KEPT:
+            (self._scratch / self._kept.pop(0)).unlink(missing_ok=True)
+        return use(place)
 
     # --- timelines ------------------------------------------------------------------------------------------
 
-    def lineage(self, backup_timeline: int, wanted: str) -> list[tuple[int, int]]:
+    def lineage(self, backup_timeline: int, wanted: str, stop_lsn: str = "0/0") -> list[tuple[int, int]]:
         """The timelines from the backup's to the wanted one, oldest first, each with the position it begins at.
 
-        `wanted` is `latest`, `current` (the backup's) or a number. Raises OpsError for one that is not reachable.
+        `wanted` is `latest`, `current` (the backup's) or a number. Raises OpsError for one that is not reachable: it
+        does not descend from the backup's timeline, or it left that one before the backup ended at `stop_lsn`.
         """
         if wanted == "current":
             return [(backup_timeline, 0)]
         branches = [int(name[:8], 16) for name in self.files if lsn.HISTORY.match(name)]
         if wanted == "latest":
             for timeline in sorted(branches, reverse=True):
-                line = self._ancestry(timeline)
-                if timeline > backup_timeline and any(number == backup_timeline for number, _start in line):
+                line = self._ancestry(timeline) if timeline > backup_timeline else []
+                if (_left_at(line, backup_timeline) or -1) >= lsn.parse(stop_lsn):
                     return line
             return [(backup_timeline, 0)]
-        if not wanted.isdigit():
+        if not wanted.isdecimal():
             raise OpsError(f"target timeline {wanted!r} is none; write latest, current or a number")
         timeline = int(wanted)
         line = self._ancestry(timeline) if timeline in branches else [(timeline, 0)]
-        if not any(number == backup_timeline for number, _start in line):
+        left = _left_at(line, backup_timeline)
+        known = f"the archive knows {', '.join(map(str, sorted({backup_timeline, *branches})))}"
+        if left is None:
             raise OpsError(
-                f"target timeline {timeline} does not descend from the backup's timeline {backup_timeline}; "
-                f"the archive knows {', '.join(map(str, sorted({backup_timeline, *branches})))}"
+                f"target timeline {timeline} does not descend from the backup's timeline {backup_timeline}; {known}"
+            )
+        if left < lsn.parse(stop_lsn):
+            raise OpsError(
+                f"target timeline {timeline} left the backup's timeline {backup_timeline} at {lsn.text(left)}, before "
+                f"the backup ended at {stop_lsn}; {known}"
             )
         return line
 
@@ -137,15 +167,18 @@ class Archive:
 
     def path(self, lineage: list[tuple[int, int]], start_lsn: str) -> tuple[list[str], list[str]]:
         """The segments recovery reads from `start_lsn` on along `lineage`, and those among them that are missing."""
+
+        def name_of(segment: int) -> str:
+            begun = [timeline for timeline, start in lineage if start // self.size <= segment]
+            return lsn.segment_name(max(begun), segment * self.size, self.size)
+
         number = lsn.parse(start_lsn) // self.size
-        own = {timeline for timeline, _start in lineage}
-        held = [lsn.segment_start(name, self.size) for name in self.names if lsn.segment_timeline(name) in own]
-        last = max(held, default=-1) // self.size
+        held = (lsn.segment_start(name, self.size) // self.size for name in self.names)
+        # What was written on a timeline after the line has left it is not on the way.
+        last = max((segment for segment in held if name_of(segment) in self.files), default=-1)
         present: list[str] = []
         missing: list[str] = []
-        for segment in range(number, last + 1):
-            begun = [timeline for timeline, start in lineage if start // self.size <= segment]
-            name = lsn.segment_name(max(begun), segment * self.size, self.size)
+        for name in map(name_of, range(number, last + 1)):
             (present if name in self.files else missing).append(name)
         return present, missing
 
@@ -176,14 +209,32 @@ class Archive:
         if name not in self._commits:
             rows = (_COMMIT.search(line) for line in self._dump(name, ["Transaction"]))
             self._commits[name] = [
-                Commit(_moment(row.group(3)), row.group(2), int(row.group(1))) for row in rows if row
+                # A prepared transaction is committed by a session without a number of its own.
+                Commit(_moment(row.group(4)), row.group(2), int(row.group(3) or row.group(1)))
+                for row in rows
+                if row
             ]
         return self._commits[name]
 
-    def restore_points(self, name: str) -> dict[str, str]:
-        """The named restore points in one segment, with their positions."""
+    def restore_points(self, name: str) -> list[tuple[str, str]]:
+        """The names of the restore points in one segment with their positions, in the order of the log."""
         rows = (_RESTORE_POINT.search(line) for line in self._dump(name, ["XLOG"]))
-        return {row.group(2): row.group(1) for row in rows if row}
+        return [(row.group(2), row.group(1)) for row in rows if row]
+
+    def record_at(self, names: Iterable[str], position: int) -> int | None:
+        """Where the first record at or after a position begins, looked for in the segments from that position on."""
+        for name in names:
+            start = max(position, lsn.segment_start(name, self.size))
+            if start >= lsn.segment_start(name, self.size) + self.size:
+                continue
+            said = self._with_segment(name, partial(self._first_from, lsn.text(start)))
+            if _LSN.search(said):
+                return _position(said)
+        return None
+
+    def _first_from(self, start: str, segment: Path) -> str:
+        argv = [self._waldump, "-n", "1", "-s", start, segment.name, "-p", str(segment.parent)]
+        return run(argv, check=False).stdout
 
     def changes(self, names: Iterable[str], start_lsn: str, end_lsn: str) -> dict[str, dict[str, int]]:
         """Rows inserted and deleted per relation file (`tablespace/database/file`) between two positions.
@@ -206,15 +257,53 @@ class Archive:
                 entry["deletes" if row.group(1) == "DELETE" else "inserts"] += count
         return found
 
-    def _dump(self, name: str, managers: list[str]) -> list[str]:
-        def use(place: Path) -> list[str]:
-            wanted = [word for manager in managers for word in ("-r", manager)]
-            done = run([self._waldump, "-p", str(place.parent), *wanted, name], check=False)
-            if done.returncode != 0 and not _ENDS.search(done.stderr):
-                raise OpsError(f"WAL segment {name} is damaged: {tail(done.stderr, 1)}")
-            return done.stdout.splitlines()
+    def holds_all_ends(self, names: list[str], next_xid: int, most: int = 64) -> bool:
+        """Whether the log holds the end of every transaction below `next_xid`, so that no commit of theirs is missing.
 
-        return list(self._with_segment(name, use))
+        Ends are not in the order of the numbers, and rolled back and nested ones have numbers, too. Read backwards,
+        until a record tells that all below some number had ended.
+        """
+        ended: set[int] = set()
+        for name in reversed(names[-most:]):
+            for line in self._dump(name, ["Transaction"]):
+                row, nested = _ENDED.search(line), _SUBXACTS.search(line)
+                if row:
+                    ended |= {int(row.group(2) or row.group(1)), *map(int, nested.group(1).split() if nested else ())}
+            told = (_ALL_BELOW.search(line) for line in self._dump(name, ["Standby"]) + self._dump(name, ["XLOG"]))
+            # Numbers have 32 bits and wrap around: more than half of them apart means that `next_xid` is the lower one.
+            open_ones = [(next_xid - int(row.group(1) or row.group(2))) & 0xFFFFFFFF for row in told if row]
+            if any(count >= 1 << 31 for count in open_ones):
+                return True
+            if open_ones:
+                wanted = ((next_xid - number) & 0xFFFFFFFF for number in range(1, min(open_ones) + 1))
+                return min(open_ones) <= len(ended) and all(xid in ended for xid in wanted)
+        return False
+
+    def _dump(self, name: str, managers: list[str]) -> list[str]:
+        """The records that begin in one segment. One that goes on in the next is read on there, where that is held."""
+        end = lsn.segment_start(name, self.size) + self.size
+        following = lsn.segment_name(lsn.segment_timeline(name), end, self.size)
+        wanted = [word for manager in managers for word in ("-r", manager)]
+
+        def alone(place: Path) -> subprocess.CompletedProcess[str]:
+            return run([self._waldump, "-p", str(place.parent), *wanted, name], check=False)
+
+        def both(place: Path) -> subprocess.CompletedProcess[str]:
+            more = ["-e", lsn.text(end + min(_READ_ON, self.size)), name, following]
+            done = run([self._waldump, "-p", str(place.parent), *wanted, *more], check=False)
+            # The next segment's own damage is not this one's.
+            return done if done.returncode == 0 else alone(place)
+
+        if following in self.files:
+            done = self._with_segment(name, lambda place: self._with_segment(following, lambda _place: both(place)))
+        else:
+            done = self._with_segment(name, alone)
+        if done.returncode != 0 and not _ENDS.search(done.stderr):
+            raise OpsError(f"WAL segment {name} is damaged: {tail(done.stderr, 1)}")
+        lines: list[str] = done.stdout.splitlines()
+        while lines and _position(lines[-1]) >= end:
+            lines.pop()
+        return lines
 
     def last_commit(self, names: list[str], from_lsn: str, most: int = 64) -> Commit | None:
         """The newest commit after `from_lsn`, looked for in the last `most` segments. None: the cluster was idle."""
@@ -226,6 +315,18 @@ class Archive:
             if lsn.segment_start(name, self.size) <= floor:
                 break
         return None
+
+
+def _left_at(line: list[tuple[int, int]], timeline: int) -> int | None:
+    """Where a line of timelines leaves one of its own, far away for its last; None for one that is not in it."""
+    ends = [*(start for _number, start in line[1:]), 1 << 64]
+    return next((end for (number, _start), end in zip(line, ends) if number == timeline), None)
+
+
+def _position(line: str) -> int:
+    """Where a record that pg_waldump shows begins."""
+    found = _LSN.search(line)
+    return lsn.parse(found.group(1)) if found else 0
 
 
 def _moment(text: str) -> datetime:

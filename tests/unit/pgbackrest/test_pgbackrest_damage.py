@@ -96,7 +96,8 @@ def test_a_missing_manifest_is_a_problem(ground: Ground, damaged: Path) -> None:
     (damaged / "backup" / STANZA / full.label / "backup.manifest").unlink()
     assert ground.repository("copy.conf").backups()[0].problem == "", "pgBackRest uses the copy"
     (damaged / "backup" / STANZA / full.label / "backup.manifest.copy").unlink()
-    assert ground.repository("copy.conf").backups()[0].problem == "its manifest is missing from the repository"
+    repository = ground.repository("copy.conf")
+    assert repository.examined(repository.backups()[0]).problem == "its manifest is missing from the repository"
 
 
 def test_verify_tells_of_a_damaged_file_of_the_backup(ground: Ground, damaged: Path) -> None:
@@ -174,7 +175,7 @@ def test_a_backup_of_an_earlier_cluster_is_not_mixed_with_the_current_archive(gr
     ground.run("cp", str(ground.place / "old" / "postgresql.conf"), str(ground.data / "postgresql.conf"))
     ground.start()
     ground.pgbackrest("stanza-upgrade")
-    label = ground.call(ground.repository("db.conf").take, "full")
+    label = ground.call(ground.repository("db.conf").take, "full").label
     repository = ground.repository()
     backups = ground.call(repository.backups)
     assert [backup.label for backup in backups if backup.problem == ""] == [label]

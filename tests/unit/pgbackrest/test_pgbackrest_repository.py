@@ -27,7 +27,8 @@ def test_backups_are_what_the_cluster_and_the_manifest_say(ground: Ground) -> No
     assert str(full.major) == Path(ground.bin).parent.name
     assert full.timeline == 1
     manifest = (ground.repo / "backup" / STANZA / full.label / "backup.manifest").read_bytes()
-    assert full.manifest_sha256 == hashlib.sha256(manifest).hexdigest()
+    examined = ground.call(ground.repository().examined, full)
+    assert examined.manifest_sha256 == hashlib.sha256(manifest).hexdigest()
     assert f'backup-lsn-start="{full.start_lsn}"' in manifest.decode()
     assert f'backup-lsn-stop="{full.stop_lsn}"' in manifest.decode()
     stop = int(re.findall(r"backup-timestamp-stop=(\d+)", manifest.decode())[0])
@@ -114,8 +115,8 @@ def test_the_archive_of_the_drill_reads_commits(ground: Ground, tmp_path: Path) 
 
 def test_take_returns_the_new_backup(ground: Ground) -> None:
     repository = ground.repository("db.conf")
-    label = ground.call(repository.take, "incr")
-    assert ground.call(repository.backups)[-1].label == label
+    taken = ground.call(repository.take, "incr")
+    assert ground.call(repository.backups)[-1].label == taken.label
 
 
 def test_verify_finds_nothing_in_a_sound_repository(ground: Ground) -> None:
