@@ -1,6 +1,6 @@
 """Inject one fault at a time: each drill must fail on its own named check. Then drill without any: no false alarm.
 
-usage: python -m tests.faults [--list | --table] [--clean N] [--keep] [NAME…]
+usage: python -m tests.faults [--list | --table] [--lab] [--clean N] [--keep] [NAME…]
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from types import FrameType
 
 # They register themselves.
 # pylint: disable-next=unused-import
-from tests.faults import drill_faults, ledger_faults, repository_faults, source_faults  # noqa: F401
+from tests.faults import drill_faults, lab_faults, ledger_faults, repository_faults, source_faults  # noqa: F401
 from tests.faults.clean import Clean, clean_drills
 from tests.faults.fault import FAULTS, Caught, NotHere
 from tests.faults.ground import Ground
+from tests.faults.lab_ground import LabGround
 from tests.faults.process import Broken
 from tests.faults.table import keep, write_page
 
@@ -30,6 +31,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--list", action="store_true", help="list the faults")
     parser.add_argument("--table", action="store_true", help="write docs/faults.md of what the last runs have caught")
     parser.add_argument("--clean", type=int, metavar="N", help="only this many clean drills, and no faults")
+    parser.add_argument("--lab", action="store_true", help="the faults that need the lab (root), and no others")
     parser.add_argument("--keep", action="store_true", help="keep the ground afterwards")
     return parser.parse_args()
 
@@ -94,10 +96,15 @@ def main() -> int:
         if unclaimed:
             print(f"faults: not in the table, because not caught in their last run: {', '.join(unclaimed)}")
         return 1 if unclaimed else 0
-    chosen = [known[name] for name in options.names] or ([] if options.clean is not None else FAULTS)
-    drills = options.clean if options.clean is not None else 0 if options.names else CLEAN
+    place = "lab" if options.lab else "embedded"
+    everything = [] if options.clean is not None else [fault for fault in FAULTS if fault.ground == place]
+    chosen = [known[name] for name in options.names] or everything
+    if len({fault.ground for fault in chosen}) > 1:
+        print("faults of one ground at a time", file=sys.stderr)
+        return 2
+    drills = options.clean if options.clean is not None else 0 if options.names or options.lab else CLEAN
     signal.signal(signal.SIGTERM, terminated)
-    ground = Ground()
+    ground = LabGround() if chosen and chosen[0].ground == "lab" else Ground()
     begun = time.monotonic()
     try:
         ground.up()

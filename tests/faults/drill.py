@@ -1,13 +1,9 @@
-"""One restore drill of the playbook's, read back from its signed record; and what it must not leave behind."""
+"""One restore drill, by the playbook, read back from its signed record."""
 
 from __future__ import annotations
 
 import base64
-import contextlib
-import fcntl
 import json
-import os
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,10 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.faults.ground import CANARY, CLUSTER, Ground
-from tests.faults.process import REPO, Broken
-
-sys.path.insert(0, str(REPO / ".collections"))
-from ansible_collections.boringdb.ops.plugins.module_utils._core.lock import lock_path
+from tests.faults.process import Broken
 
 _CUSTOMER = {"database": "postgres", "name": "shop.customer"}
 
@@ -76,14 +69,15 @@ def drill(ground: Ground, variables: Mapping[str, Any]) -> Drill:
     """Run the playbook once. Raises Broken unless it leaves exactly one more record."""
     before = records(ground)
     root = Path(variables.get("restore_drill_root") or ground.drill_root)
-    own = {"restore_drill_port": ground.first_port + 8, **EXPECTED}
     begun = time.monotonic()
-    code, _output = ground.try_play("playbooks/restore_drill.yml", **{**own, **variables})
+    code, _output = ground.try_play(
+        "playbooks/restore_drill.yml", **{**ground.own_variables(), **EXPECTED, **variables}
+    )
     seconds = time.monotonic() - begun
     new = [path for path in records(ground) if path not in before]
     if len(new) != 1:
         raise Broken(f"the drill left {len(new)} new records instead of one, see {ground.log}")
-    return Drill(code, seconds, predicate_of(new[0]), left_behind(root / CLUSTER))
+    return Drill(code, seconds, predicate_of(new[0]), ground.left_behind(root / CLUSTER))
 
 
 def records(ground: Ground) -> list[Path]:
@@ -96,26 +90,3 @@ def predicate_of(record: Path) -> dict[str, Any]:
     statement = json.loads(base64.b64decode(json.loads(record.read_text())["payload"]))
     predicate: dict[str, Any] = statement["predicate"]
     return predicate
-
-
-def left_behind(place: Path) -> list[str]:
-    """What a drill has left on its host: files, processes, a lock that is held."""
-    left = [str(path) for path in sorted(place.glob("*")) if path.name != "run"]
-    left += [str(path) for path in sorted(place.glob("run/.s.PGSQL.*"))]
-    for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            words = (process / "cmdline").read_bytes().decode(errors="replace")
-            cwd = ""
-            with contextlib.suppress(PermissionError):
-                cwd = str((process / "cwd").readlink())
-            ours = process.name == str(os.getpid())
-            if not ours and (f"{place}/" in words or f"{cwd}/".startswith(f"{place}/")):
-                left.append(f"process {process.name}: {' '.join(words.split(chr(0)))[:80]}")
-    lock = lock_path(str(place / "data"))
-    if lock.exists():
-        with lock.open("rb") as handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                left.append(f"lock {lock} is held")
-    return left

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
-from tests.faults.fault import NotHere, Variables, fault
-from tests.faults.ground import CLUSTER, Ground
+from tests.faults.fault import NotHere, fault
+from tests.faults.ground import CLUSTER, Ground, Variables
 from tests.faults.process import OWNER, ROOT
 
 
@@ -89,7 +89,7 @@ def disk_too_small(ground: Ground) -> Iterator[Variables]:
         yield {"restore_drill_root": str(place)}
 
 
-@fault("the disk fills up during the restore", "restore", says=r"No space left on device")
+@fault("the disk fills up during the restore", "disk_space", says=r"No space left on device")
 def disk_full(ground: Ground) -> Iterator[Variables]:
     # Room for the bytes, but not for as many files: nothing can know that beforehand.
     with small_disk(ground, "size=2g,nr_inodes=200") as place:
@@ -127,7 +127,7 @@ def teardown_hindered(ground: Ground) -> Iterator[Variables]:
         shutil.rmtree(copy / "boringdb/foreign", ignore_errors=True)
 
 
-@fault("the drill host does not answer", "teardown", says=r"Failed to connect to the host|Connection refused")
+@fault("the drill host does not answer", "teardown", verdict="error", says=r"Connection refused")
 def drill_host_unreachable(ground: Ground) -> Iterator[Variables]:
     # A port that nothing listens on: refused at once, as by a host whose sshd is down.
     gone = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 9}

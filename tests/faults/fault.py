@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.faults.drill import Drill, drill
-from tests.faults.ground import Ground
+from tests.faults.ground import Ground, Variables
 
-Variables = dict[str, Any]
 Inject = Callable[[Ground], Iterator[Variables]]
 
 
@@ -108,12 +107,13 @@ def fault(
     verdict: str = "failed",
     variables: Callable[[Ground], Variables] = in_field,
     leaves: bool = False,
+    ground: str = "embedded",
 ) -> Callable[[Inject], Inject]:
     """Make a fault of a function that injects it, yields and undoes it; its name is the function's."""
 
     def register(inject: Inject) -> Inject:
         name = inject.__name__
-        FAULTS.append(Fault(name, what, frozenset(checks), verdict, says, inject, variables, leaves=leaves))
+        FAULTS.append(Fault(name, what, frozenset(checks), verdict, says, inject, variables, ground, leaves))
         return inject
 
     return register

@@ -11,8 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tests.faults.leftovers import left_behind
 from tests.faults.process import PROGRAMS, REPO, Broken, await_, free_ports, module, playbook, run
 
+Variables = dict[str, Any]
 HOME = Path(os.environ.get("BORINGDB_HOME") or f"/var/tmp/boringdb-faults-{os.getuid()}")
 CLUSTER = "orders"
 CANARY = {"name": "prices", "database": "postgres", "query": "SELECT id, cents FROM shop.price ORDER BY id"}
@@ -175,9 +177,19 @@ class Ground:
         """A relation's first file, below any data directory."""
         return self.sql(f"SELECT pg_relation_filepath('{relation}')")
 
-    def field_variables(self) -> dict[str, str]:
+    def field_variables(self) -> Variables:
         """Have a drill restore from the field."""
         return {"db_backup_path": str(self.field / "backup"), "db_wal_path": str(self.field / "wal")}
+
+    # --- the drill host -------------------------------------------------------------------------------------
+
+    def own_variables(self) -> Variables:
+        """What every drill on this ground is given."""
+        return {"restore_drill_port": self.first_port + 8}
+
+    def left_behind(self, place: Path) -> list[str]:
+        """What is left of a copy that was in `place`."""
+        return left_behind(place)
 
 
 def _stop(pid: int, how: signal.Signals) -> None:

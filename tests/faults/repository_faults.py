@@ -8,8 +8,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.faults.fault import Variables, fault
-from tests.faults.ground import Ground
+from tests.faults.fault import fault
+from tests.faults.ground import Ground, Variables
 from tests.faults.process import PROGRAMS, Broken, module, run
 
 
@@ -153,11 +153,24 @@ def backup_of_another_cluster(ground: Ground) -> Iterator[Variables]:
         yield {"db_backup_path": str(repository / "backup"), "db_wal_path": str(repository / "wal")}
 
 
-@fault("a WAL segment of another cluster in the archive", "wal_continuity", says=r"[0-9A-F]{24} is of another cluster")
+@fault("the newest WAL segment is another cluster's", "wal_continuity", says=r"[0-9A-F]{24} is of another cluster")
 def wal_of_another_cluster(ground: Ground) -> Iterator[Variables]:
     with another_cluster(ground) as repository:
         foreign = max(path for path in (repository / "wal").iterdir() if len(path.name) == 24)
-        mine = ground.field / "wal" / ground.field_start()
+        mine = ground.field_segments()[-1]
+        shutil.copyfile(foreign, mine)
+        yield {}
+        shutil.copyfile(ground.pristine / "wal" / mine.name, mine)
+
+
+@fault(
+    "a WAL segment before the target is another cluster's", "target_reached", "before_target",
+    says=r"recovery ended at .*(different database system|unexpected pageaddr)",
+)  # fmt: skip
+def wal_of_another_cluster_between(ground: Ground) -> Iterator[Variables]:
+    with another_cluster(ground) as repository:
+        foreign = max(path for path in (repository / "wal").iterdir() if len(path.name) == 24)
+        mine = ground.field_segments()[2]
         shutil.copyfile(foreign, mine)
         yield {}
         shutil.copyfile(ground.pristine / "wal" / mine.name, mine)

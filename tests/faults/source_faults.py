@@ -11,8 +11,8 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from tests.faults.fault import Variables, fault, in_live
-from tests.faults.ground import ROLE, Ground
+from tests.faults.fault import fault, in_live
+from tests.faults.ground import ROLE, Ground, Variables
 
 
 @contextlib.contextmanager

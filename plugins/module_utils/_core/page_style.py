@@ -123,7 +123,8 @@ break-inside:avoid}
 .measured dt{color:var(--ink2)}.measured dd{text-align:right;overflow-wrap:anywhere;min-width:0}
 .checks{border:1px solid var(--line);border-radius:8px;overflow:hidden}
 .checks table{font-size:13.5px}.checks td,.checks th{padding:7px 12px}
-.checks td:first-child,.checks th:first-child{padding-left:14px}
+.checks td:first-child,.checks th:first-child{padding-left:14px;min-width:12em}
+.checks td:nth-child(2),.checks td:nth-child(3){white-space:nowrap}
 .num{text-align:right}
 .said-by{display:grid;grid-template-columns:auto 1fr;gap:3px 16px;font-size:13px}
 .said-by dt{color:var(--ink2)}.said-by dd{overflow-wrap:anywhere;min-width:0}
@@ -160,7 +161,7 @@ max-width:none;display:block;flex:0 0 calc(50% - 7px)}
 .checks tr{display:grid;grid-template-columns:minmax(0,1fr) minmax(0,1fr);gap:3px 12px;padding:10px 14px;
 border-top:1px solid var(--grid)}
 .checks tbody tr:first-child{border-top:0}
-.checks td,.checks td:first-child,.checks td:last-child{padding:0;border:0;text-align:left}
+.checks td,.checks td:first-child,.checks td:last-child{padding:0;border:0;text-align:left;min-width:0}
 .checks td:first-child{font-weight:600}.checks td:nth-child(2){justify-self:end}
 .checks td:nth-child(3),.checks td:nth-child(6){order:2;font-size:12.5px;color:var(--ink2)}.checks td.why{order:3}
 .checks td[data-l]::before{content:attr(data-l) " ";color:var(--ink2);font-size:12px}

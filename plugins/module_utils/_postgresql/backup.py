@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import getpass
+import os
 import shutil
 import time
 from typing import Any
@@ -18,6 +20,7 @@ from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import ls
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.repository import Backup, open_repository
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.repository_native import (
     PARTIAL,
+    TABLESPACES,
     NativeRepository,
 )
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.repository_pgbackrest import (
@@ -46,10 +49,10 @@ def _native(server: Server, repository: NativeRepository, params: Params, check_
         return Outcome(True, {"backup": None})
     with host_lock(str(repository.backup_path), "backup", params["lock_timeout"]):
         for leftover in repository.backup_path.glob(f"*{PARTIAL}"):
-            remove_tree(leftover)
+            _discard(leftover)
         sent = _send_to_archive(server)
         begun = time.monotonic()
-        label = time.strftime("%Y%m%d-%H%M%SF", time.gmtime())
+        label = _free_label(repository)
         taken = _take(server, repository, label, params["checkpoint"])
         seconds = time.monotonic() - begun
         stop_segment = _await_archived(server, repository, taken, sent, params["archive_timeout"])
@@ -59,9 +62,6 @@ def _native(server: Server, repository: NativeRepository, params: Params, check_
 
 def _preflight(server: Server, repository: NativeRepository, params: Params) -> None:
     preflight = Preflight()
-    preflight.require(
-        params["type"] == "full", "tool native takes full backups only", "use type full or tool pgbackrest"
-    )
     for place in (repository.backup_path, repository.wal_path):
         preflight.require(
             place.is_dir(), f"the repository can't be reached: no directory {place}", "mount or create it"
@@ -76,6 +76,11 @@ def _preflight(server: Server, repository: NativeRepository, params: Params) -> 
     preflight.require(mode != "off", "archive_mode is off", "a backup without its WAL can't reach any point in time")
     preflight.require(not standby, "this server is a replica", "run the backup on the primary")
     if repository.backup_path.is_dir():
+        preflight.require(
+            os.access(repository.backup_path, os.W_OK | os.X_OK),
+            f"{repository.backup_path} is not writable for {getpass.getuser()}",
+            "let this account write there",
+        )
         free = shutil.disk_usage(repository.backup_path).free
         preflight.require(
             free > size,
@@ -107,6 +112,21 @@ def _send_to_archive(server: Server) -> str:
         return str(connection.execute("SELECT pg_walfile_name(pg_switch_wal())").fetchone()[0])
 
 
+def _free_label(repository: NativeRepository) -> str:
+    """The time now, unless that second has a backup already."""
+    while True:
+        label = time.strftime("%Y%m%d-%H%M%SF", time.gmtime())
+        if not (repository.backup_path / label).exists():
+            return label
+        time.sleep(0.1)
+
+
+def _discard(partial: Path) -> None:
+    """Remove what there is of a backup that never was one, its tablespaces first: the name tells which they are."""
+    remove_tree(partial.parent / TABLESPACES / partial.name[: -len(PARTIAL)])
+    remove_tree(partial)
+
+
 def _take(server: Server, repository: NativeRepository, label: str, checkpoint: str) -> Backup:
     final = repository.backup_path / label
     beside = final.with_name(label + PARTIAL)
@@ -117,7 +137,7 @@ def _take(server: Server, repository: NativeRepository, label: str, checkpoint: 
         run(argv, guarded=True)
         beside.rename(final)
     except BaseException:
-        remove_tree(beside)
+        _discard(beside)
         raise
     sync_directory(repository.backup_path)
     taken = next(one for one in repository.backups() if one.label == label)
@@ -131,7 +151,7 @@ def _tablespace_mapping(server: Server, repository: NativeRepository, label: str
     query = "SELECT oid, pg_tablespace_location(oid) FROM pg_tablespace WHERE pg_tablespace_location(oid) <> ''"
     with server.connect() as connection:
         rows = connection.execute(query).fetchall()
-    return [f"--tablespace-mapping={place}={repository.backup_path}/.tablespaces/{label}/{oid}" for oid, place in rows]
+    return [f"--tablespace-mapping={place}={repository.backup_path}/{TABLESPACES}/{label}/{oid}" for oid, place in rows]
 
 
 def _await_archived(server: Server, repository: NativeRepository, taken: Backup, sent: str, seconds: float) -> str:

@@ -9,8 +9,10 @@ The declared settings live in one file below `conf.d`, which a person can read a
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import shutil
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,14 +21,15 @@ from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import O
 from ansible_collections.boringdb.ops.plugins.module_utils._core.files import read_text, write_atomic
 from ansible_collections.boringdb.ops.plugins.module_utils._core.lock import host_lock
 from ansible_collections.boringdb.ops.plugins.module_utils._core.module import Outcome, Params
-from ansible_collections.boringdb.ops.plugins.module_utils._core.process import run
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import settings as conf
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.options import settings_fit
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server import Server, await_condition
 
 _HEADING = "Managed by boringdb.ops: the next run overwrites what is changed here."
 _INCLUDE = re.compile(r"^\s*include_dir\s*=?\s*'conf\.d'", re.MULTILINE)
-_FILE = re.compile(r"^[a-z0-9_-]+$")
-_TOKEN = re.compile(r"^[^\s#]+$")
+_FILE = re.compile(r"^[a-z0-9_-]+\Z")
+_TOKEN = re.compile(r"^[^\s#]+\Z")
+_HOST = re.compile(r"^\.?[A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9_])?\Z")
 
 
 def config(params: Params, check_mode: bool) -> Outcome:
@@ -38,7 +41,8 @@ def config(params: Params, check_mode: bool) -> Outcome:
     stale = {path: text for path, text in files.items() if not _same(path, text)}
     before = "".join(_shown(path, read_text(path)) for path in stale)
     after = "".join(_shown(path, text) for path, text in stale.items())
-    outcome = Outcome(bool(stale), {"restart_required": [], "overridden": []}, before, after)
+    unread = not stale and _unread(server, files)
+    outcome = Outcome(bool(stale) or unread, {"restart_required": [], "overridden": []}, before, after)
     if stale and not check_mode:
         with host_lock(str(server.data_dir), "config"):
             _validate(server, files)
@@ -47,6 +51,9 @@ def config(params: Params, check_mode: bool) -> Outcome:
                 path.parent.mkdir(exist_ok=True)
                 write_atomic(path, text, 0o644 if path == base else 0o640)
             _apply(server, old)
+    elif unread and not check_mode:
+        with host_lock(str(server.data_dir), "config"):
+            _apply(server, {})
     if server.exists() and server.running():
         _report(server, params["settings"], f"conf.d/{params['file']}.conf", outcome)
     return outcome
@@ -55,19 +62,9 @@ def config(params: Params, check_mode: bool) -> Outcome:
 def _preflight(server: Server, params: Params, check_mode: bool) -> None:
     preflight = Preflight()
     preflight.require(bool(_FILE.match(params["file"])), f"file {params['file']!r}: only a-z, 0-9, _ and - are allowed")
-    for name, value in params["settings"].items():
-        preflight.require(bool(conf.NAME.match(name)), f"{name!r} is no setting's name", "see pg_settings")
-        preflight.require("\n" not in conf.as_text(value), f"{name}: a value is one line")
-        preflight.require(value is not None, f"{name} has no value", "leave it out to return to the default")
+    settings_fit(params["settings"], preflight)
     for index, rule in enumerate(params["hba"] or []):
-        for field in ("database", "user", "method"):
-            preflight.require(
-                bool(_TOKEN.match(rule[field])), f"hba rule {index + 1}: {field} {rule[field]!r} is not one word"
-            )
-        local = rule["type"] == "local"
-        preflight.require(
-            local != bool(rule["address"]), f"hba rule {index + 1}: local rules, and only they, have no address"
-        )
+        _rule_fits(f"hba rule {index + 1}", rule, preflight)
     if not check_mode:
         preflight.require(
             (server.config_dir / "postgresql.conf").exists(),
@@ -75,6 +72,31 @@ def _preflight(server: Server, params: Params, check_mode: bool) -> None:
             "initialise the instance first, or set config_dir",
         )
     preflight.done()
+
+
+def _rule_fits(which: str, rule: Mapping[str, Any], preflight: Preflight) -> None:
+    for field in ("database", "user", "method"):
+        preflight.require(bool(_TOKEN.match(rule[field])), f"{which}: {field} {rule[field]!r} is not one word")
+    kind, address, method = rule["type"], rule["address"] or "", rule["method"]
+    preflight.require((kind == "local") != bool(address), f"{which}: local rules, and only they, have no address")
+    if address:
+        preflight.require(
+            _is_address(address), f"{which}: {address!r} is no address", "write 10.0.0.0/8, a host name, samenet or all"
+        )
+    fits = {"peer": kind == "local", "gss": kind != "local", "cert": kind == "hostssl"}.get(method, True)
+    preflight.require(fits, f"{which}: the method {method} does not go with {kind}", "choose another")
+
+
+def _is_address(text: str) -> bool:
+    """Whether pg_hba.conf takes it: a network with its length, a host's or a domain's name, or a word for all."""
+    if "/" in text:
+        try:
+            ipaddress.ip_network(text, strict=False)
+        except ValueError:
+            return False
+        return True
+    # An address without a length would be read as a name, and match nothing.
+    return bool(_HOST.match(text)) and not re.fullmatch(r"[\d.]+", text)
 
 
 def _wanted_files(server: Server, params: Params) -> dict[Path, str]:
@@ -123,16 +145,21 @@ def _validate(server: Server, files: Mapping[Path, str]) -> None:
             place = candidate / path.relative_to(server.config_dir)
             place.parent.mkdir(exist_ok=True)
             place.write_text(text)
-        argv = [server.program("postgres"), "-D", str(server.data_dir), "-C", "data_directory"]
-        done = run([*argv, "-c", f"config_file={candidate / 'postgresql.conf'}"], check=False)
+        refusal = server.refusal_of(candidate / "postgresql.conf", server.data_dir)
     finally:
         shutil.rmtree(candidate, ignore_errors=True)
-    if done.returncode != 0:
-        told = [
-            line.split(": ", 1)[-1].strip() for line in done.stderr.splitlines() if "LOG:" in line or "FATAL:" in line
-        ]
-        words = "; ".join(line.replace(str(candidate), str(server.config_dir)) for line in told if line)
-        raise OpsError(f"the server refuses these settings, nothing was changed: {words or 'no reason given'}")
+    if refusal:
+        words = refusal.replace(str(candidate), str(server.config_dir))
+        raise OpsError(f"the server refuses these settings, nothing was changed: {words}")
+
+
+def _unread(server: Server, files: Mapping[Path, str]) -> bool:
+    """Whether a running server has not read these files since they were written: a run was killed before its reload."""
+    if not (server.exists() and server.running()):
+        return False
+    with server.connect() as connection:
+        loaded = connection.execute("SELECT extract(epoch FROM pg_conf_load_time())::float").fetchone()[0]
+    return any(loaded < path.stat().st_mtime < time.time() for path in files)
 
 
 def _apply(server: Server, old: Mapping[Path, str]) -> None:
@@ -143,8 +170,10 @@ def _apply(server: Server, old: Mapping[Path, str]) -> None:
     if rejected:
         for path, text in old.items():
             write_atomic(path, text, 0o640)
-        _reloaded_errors(server)
-        raise OpsError(f"the server refuses these pg_hba rules, the old ones are back: {rejected}")
+        if old:
+            _reloaded_errors(server)
+        back = ", the old ones are back" if old else ""
+        raise OpsError(f"the server refuses these pg_hba rules{back}: {rejected}")
 
 
 def _reloaded_errors(server: Server) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Callable, Protocol
 
 from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.options import refuse_impossible
 
 #: Options of every module that works on a repository; the doc fragment `repository` describes them.
 REPOSITORY_OPTIONS: dict[str, dict[str, Any]] = {
@@ -94,12 +95,9 @@ def open_repository(params: Mapping[str, Any], program: Callable[[str], str]) ->
         PgbackrestRepository,
     )
 
+    refuse_impossible(params)
     if params["tool"] == "native":
-        if not params["backup_path"] or not params["wal_path"]:
-            raise OpsError("tool native needs backup_path and wal_path")
         return NativeRepository(Path(params["backup_path"]), Path(params["wal_path"]), program)
-    if not params["stanza"]:
-        raise OpsError("tool pgbackrest needs stanza")
     return PgbackrestRepository(params["stanza"], params["pgbackrest_config"])
 
 

@@ -25,6 +25,8 @@ from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.repositor
 
 #: A backup that is being taken, or whose worker died; never offered for a restore.
 PARTIAL = ".partial"
+#: Below the backups: their tablespaces, one directory per label.
+TABLESPACES = ".tablespaces"
 
 
 class NativeRepository:
@@ -115,7 +117,8 @@ class NativeRepository:
 
     def restore_command(self, data_dir: Path) -> str:
         del data_dir
-        return f"cp {shlex.quote(str(self.wal_path))}/%f \"%p\""
+        # A percent sign in a restore_command is written twice.
+        return f"cp {shlex.quote(str(self.wal_path)).replace('%', '%%')}/%f \"%p\""
 
     def backup_directory(self, backup: Backup) -> str:
         one = self.backup_path

@@ -98,7 +98,6 @@ class PgbackrestRepository:
 
     def lay_down(self, backup: Backup, data_dir: Path, tablespace_dir: Path) -> None:
         data_dir.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        at_once = max(1, min(os.cpu_count() or 1, 8))
         # A configuration of the repository host names the cluster's host; this restore is a local one.
         self._program.call(
             "restore",
@@ -107,7 +106,7 @@ class PgbackrestRepository:
             "--reset-pg1-host",
             f"--pg1-path={data_dir}",
             f"--tablespace-map-all={tablespace_dir}",
-            f"--process-max={at_once}",
+            _at_once(),
             *self._repo(),
         )
         # pgBackRest leaves it behind with --type=none, too; without a restore_command it stops the server's start.
@@ -147,7 +146,7 @@ class PgbackrestRepository:
 
         It compares stored bytes with their checksums, in a time that grows with the repository, not with the backup.
         """
-        text, _warnings = self._program.call("verify", "--output=text", "--verbose", *self._repo())
+        text, _warnings = self._program.call("verify", "--output=text", "--verbose", _at_once(), *self._repo())
         seen = False
         problems = [line.strip() for line in text.splitlines() if line.startswith("  No usable")]
         lines = text.splitlines()
@@ -230,6 +229,11 @@ class PgbackrestRepository:
         files = [name for entry in document[0]["backup"] for name in entry.get("error-list") or []]
         more = f" and {len(files) - 5} more" if len(files) > 5 else ""
         return f"{', '.join(files[:5])}{more}" if files else "files that its manifest names"
+
+
+def _at_once() -> str:
+    """As many processes as this host has processors, within reason."""
+    return f"--process-max={max(1, min(os.cpu_count() or 1, 8))}"
 
 
 def _backup(entry: dict[str, Any], database: tuple[str, str], problem: str) -> Backup:

@@ -9,10 +9,15 @@ which proof failed. What is left by a killed run carries our marker and is clean
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import getpass
+import os
 import random
 import shutil
 import socket
 import time
+from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -25,6 +30,7 @@ from ansible_collections.boringdb.ops.plugins.module_utils._core.module import O
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import (
     lsn,
     recovery,
+    restore_options,
     restore_plan,
     restore_proof,
     time_to_live,
@@ -47,16 +53,24 @@ from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server im
     find_programs,
     require_psycopg,
 )
-from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.settings import normalised
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.settings import normalised, render
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.wal import Archive
 
 
 def restore(params: Params, check_mode: bool) -> Outcome:
     """Bring back, keep or remove a copy, as `state` asks."""
+    restore_options.refuse_impossible(params)
     server = Server.of({**params, "service": "process", "config_dir": None})
     if params["state"] == "absent":
         return _remove(server, params, check_mode)
     return _Restore(server, params).run(check_mode)
+
+
+def _existing(place: Path) -> Path:
+    """The path itself, or its nearest ancestor that exists."""
+    while not place.exists():
+        place = place.parent
+    return place
 
 
 def _remove(server: Server, params: Params, check_mode: bool) -> Outcome:
@@ -94,6 +108,7 @@ class _Restore:
         data_dir = self.server.data_dir
         if check_mode:
             # The plan reads the repository and writes nothing but single segments into a scratch directory.
+            self._place_is_free()
             plan = self._plan()
             shutil.rmtree(time_to_live.scratch(data_dir), ignore_errors=True)
             self._refuse_unless_sound()
@@ -101,10 +116,12 @@ class _Restore:
         with host_lock(str(data_dir), "restore", self.params["lock_timeout"]):
             self._clean_up_own_leftover()
             try:
-                plan = self._plan()
-                self._refuse_unless_sound()
-                token = time_to_live.mark(data_dir, self.params["ttl_seconds"], label=plan.backup.label)
-                time_to_live.arm(self.server, token)
+                self._place_is_free()
+                # Before the plan, which fetches WAL to read it: that is production's data, too.
+                with self._claimed():
+                    plan = self._plan()
+                    self._settings_are_accepted()
+                    self._refuse_unless_sound()
                 self._lay_down(plan)
                 self._recover(plan)
                 self._prove(plan)
@@ -114,11 +131,28 @@ class _Restore:
                 shutil.rmtree(time_to_live.scratch(data_dir), ignore_errors=True)
         return Outcome(True, self._result(plan), "copy: absent\n", f"copy: {plan.backup.label}\n")
 
+    @contextlib.contextmanager
+    def _claimed(self) -> Iterator[None]:
+        """Claim the place, and have the host clean it after its time to live. A refusal leaves it as it was."""
+        data_dir = self.server.data_dir
+        made = [place for place in (data_dir.parent, *data_dir.parent.parents) if not place.exists()]
+        token = time_to_live.mark(data_dir, self.params["ttl_seconds"])
+        time_to_live.arm(self.server, token)
+        try:
+            yield
+        except BaseException:
+            time_to_live.remove(self.server)
+            with contextlib.suppress(OSError):
+                for place in made:
+                    place.rmdir()
+            raise
+
     def _told(self, exc: Exception) -> OpsError:
         """The error with every check that was made; one without a check of its own fails `restore`."""
-        if not any(check.status == "failed" for check in self.checks):
-            self.checks.append(failed("restore", expected="restored", actual="not restored", message=str(exc)))
         text = str(exc) if isinstance(exc, OpsError) else f"{exc.strerror}: {exc.filename}"  # type: ignore[attr-defined]
+        if not any(check.status == "failed" for check in self.checks):
+            name = "disk_space" if os.strerror(errno.ENOSPC) in text else "restore"
+            self.checks.append(failed(name, expected="restored", actual="not restored", message=text))
         return OpsError(text, **{**self.facts, "checks": [check.to_dict() for check in self.checks]})
 
     def _clean_up_own_leftover(self) -> None:
@@ -134,9 +168,9 @@ class _Restore:
     # --- plan -----------------------------------------------------------------------------------------------
 
     def _plan(self) -> Plan:
-        self._place_is_free()
         repository = self._open()
         backup = self._chosen(repository)
+        self._fits(backup)
         try:
             archive = Archive(repository, self.server.program("pg_waldump"), time_to_live.scratch(self.server.data_dir))
         except OpsError as exc:
@@ -161,6 +195,10 @@ class _Restore:
         data_dir, port = self.server.data_dir, self.server.port
         if not is_empty(data_dir):
             raise self._failing("empty_place", "empty", f"{data_dir} is not empty; a restore never overwrites anything")
+        place = _existing(data_dir.parent)
+        if not os.access(place, os.W_OK | os.X_OK):
+            message = f"{place} is not writable for {getpass.getuser()}; let this account write there, or choose another place"
+            raise self._failing("place_writable", "writable", message)
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -238,16 +276,31 @@ class _Restore:
         message = f"backup {backup.label} is of another cluster (identity {found[:12]}, expected {wanted[:12]})"
         self.checks.append(failed("cluster_identity", expected=wanted[:12], actual=found[:12], message=message))
 
-    def _fits(self, backup: Backup, plan: Plan) -> None:
-        place = self.server.data_dir.parent
-        while not place.exists():
-            place = place.parent
+    def _fits(self, backup: Backup, plan: Plan | None = None) -> None:
+        """Note what is missing. Before there is a plan, which needs room to read the WAL in, it raises OpsError."""
+        place = _existing(self.server.data_dir.parent)
         free = shutil.disk_usage(place).free
         # The data, and the WAL that recovery keeps at a time.
-        needed = backup.bytes + min(len(plan.segments), 64) * self.archive.size
+        needed = backup.bytes + (min(len(plan.segments), 64) * self.archive.size if plan else 0)
         if free < needed:
             message = f"{place} has {free >> 20} MB free, the restore needs {needed >> 20} MB"
             self.checks.append(failed("disk_space", expected=needed, actual=free, message=message))
+            if not plan:
+                raise OpsError(message)
+
+    def _settings_are_accepted(self) -> None:
+        settings = self.params["settings"]
+        if not settings:
+            return
+        scratch = time_to_live.scratch(self.server.data_dir)
+        scratch.mkdir(mode=0o700, exist_ok=True)
+        file = scratch / "postgresql.conf"
+        file.write_text(render(settings, "A candidate."))
+        refusal = self.server.refusal_of(file, scratch)
+        file.unlink()
+        if refusal:
+            message = f"the server refuses these settings: {refusal}"
+            self.checks.append(failed("settings", expected="accepted", actual="refused", message=message))
 
     def _refuse_unless_sound(self) -> None:
         reasons = [check.message for check in self.checks if check.required and check.status == "failed"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shlex
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -18,6 +19,7 @@ from typing import Any, Callable
 from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError
 from ansible_collections.boringdb.ops.plugins.module_utils._core.files import read_text
 from ansible_collections.boringdb.ops.plugins.module_utils._core.process import run, tail
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.options import refuse_impossible
 
 try:
     import psycopg
@@ -93,7 +95,8 @@ class Server:
 
     @classmethod
     def of(cls, params: Mapping[str, Any]) -> Server:
-        """The server that a module's options name."""
+        """The server that a module's options name. Raises Refused for options that can't be."""
+        refuse_impossible(params)
         data_dir = Path(params["data_dir"])
         config_dir = Path(params.get("config_dir") or data_dir)
         version = read_text(data_dir / "PG_VERSION").strip()
@@ -140,6 +143,25 @@ class Server:
         done = run([self.program("pg_controldata"), "-D", str(self.data_dir)])
         pairs = (line.split(":", 1) for line in done.stdout.splitlines() if ":" in line)
         return {key.strip(): value.strip() for key, value in pairs}
+
+    def refusal_of(self, config_file: Path, data_dir: Path) -> str:
+        """What the server's own program has against a configuration file, empty where it takes it. Touches nothing."""
+        argv = [
+            self.program("postgres"),
+            "-D",
+            str(data_dir),
+            "-C",
+            "data_directory",
+            "-c",
+            f"config_file={config_file}",
+        ]
+        done = run(argv, check=False)
+        if done.returncode == 0:
+            return ""
+        told = [
+            line.split(": ", 1)[-1].strip() for line in done.stderr.splitlines() if "LOG:" in line or "FATAL:" in line
+        ]
+        return "; ".join(line for line in told if line) or "no reason given"
 
     # --- state ----------------------------------------------------------------------------------------------
 
@@ -217,8 +239,8 @@ class Server:
         if self.service == "process":
             argv = [self.program("pg_ctl"), "start", "-D", str(self.data_dir), "-w", "-t", str(int(seconds))]
             argv += ["-s", "-l", str(self.log_file)]
-            # pg_ctl hands -o to a shell, so nothing of a user's goes there but checked paths.
-            settings = f"-c config_file={self.config_dir / 'postgresql.conf'} {options}".strip()
+            # pg_ctl hands -o to a shell.
+            settings = f"-c config_file={shlex.quote(str(self.config_dir / 'postgresql.conf'))} {options}".strip()
             # pg_ctl asks whether it is up; as this account's name that would leave a misleading FATAL in the log.
             run([*argv, "-o", settings], daemon=True, check=False, env={"PGUSER": self.login_user})
         else:

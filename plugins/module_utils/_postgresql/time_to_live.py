@@ -17,7 +17,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError
 from ansible_collections.boringdb.ops.plugins.module_utils._core.files import read_text, remove_tree, write_atomic
+from ansible_collections.boringdb.ops.plugins.module_utils._core.lock import host_lock
+from ansible_collections.boringdb.ops.plugins.module_utils._core.process import alive
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server import Server, await_condition
 
 _LOOK_EVERY_SECONDS = 2.0
@@ -46,13 +49,18 @@ def marker(data_dir: Path) -> dict[str, Any] | None:
         return None
 
 
-def mark(data_dir: Path, seconds: float, **more: Any) -> str:
+def mark(data_dir: Path, seconds: float) -> str:
     """Claim the place for a copy and return the claim's token."""
     token = os.urandom(8).hex()
-    note = {"token": token, "pid": os.getpid(), "until": time.time() + seconds, **more}
+    note = {"token": token, "pid": os.getpid(), "born": _born(os.getpid()), "until": time.time() + seconds}
     data_dir.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     write_atomic(_beside(data_dir, "restore.json"), json.dumps(note))
     return token
+
+
+def _born(pid: int) -> str:
+    """When a process was started, in the kernel's ticks: with the number it names one process for ever."""
+    return "".join(read_text(f"/proc/{pid}/stat").rpartition(")")[2].split()[19:20])
 
 
 def keep(data_dir: Path) -> None:
@@ -74,6 +82,7 @@ def remove(server: Server) -> bool:
                 os.kill(pid, signal.SIGKILL)
             await_condition(lambda: not server.running(), 10)
     data_dir = server.data_dir
+    _end_processes_in(data_dir)
     places = [data_dir, tablespaces(data_dir), scratch(data_dir), server.log_file]
     found = [remove_tree(place) for place in places]
     socket = Path(server.socket_dir) / f".s.PGSQL.{server.port}"
@@ -82,6 +91,26 @@ def remove(server: Server) -> bool:
     # Last, so that a removal that is interrupted is known as ours and finished by the next run.
     found.append(remove_tree(_beside(data_dir, "restore.json")))
     return any(found)
+
+
+def _end_processes_in(data_dir: Path) -> None:
+    """Kill what still works in a copy: busy children of a postmaster that was killed, or one that is just starting."""
+
+    def inside() -> list[int]:
+        found = []
+        for place in Path("/proc").glob("[0-9]*/cwd"):
+            with contextlib.suppress(OSError):
+                if place.readlink() == data_dir.resolve():
+                    found.append(int(place.parent.name))
+        return [pid for pid in found if alive(pid)]
+
+    def gone() -> bool:
+        for pid in inside():
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        return not inside()
+
+    await_condition(gone, 10)
 
 
 def arm(server: Server, token: str) -> None:
@@ -109,6 +138,18 @@ def _watch(server: Server, token: str) -> None:
         if not said or said.get("token") != token:
             return
         if time.time() >= said["until"]:
-            remove(server)
-            return
+            # What stands in the way now, a full process table or a busy disk, may be gone the next time.
+            with contextlib.suppress(OpsError, OSError):
+                _expire(server, said)
         time.sleep(_LOOK_EVERY_SECONDS)
+
+
+def _expire(server: Server, said: dict[str, Any]) -> None:
+    """Remove the copy, under the lock, so that no new one is hit. A worker that is still at it is ended first."""
+    worker = said["pid"]
+    if alive(worker) and _born(worker) == said.get("born"):
+        os.kill(worker, signal.SIGKILL)
+    with host_lock(str(server.data_dir), "time to live", 30):
+        now = marker(server.data_dir)
+        if now and now.get("token") == said["token"]:
+            remove(server)

@@ -189,7 +189,8 @@ class Archive:
             for name in names
             if 0 <= self.files[name] != self.size
         ]
-        for name in list(names)[:1]:
+        # The last one is read anyway, for the window's end.
+        for name in list(names)[-1:]:
             try:
                 head = self._with_segment(name, header)
             except OpsError as exc:
@@ -300,6 +301,12 @@ class Archive:
             done = self._with_segment(name, alone)
         if done.returncode != 0 and not _ENDS.search(done.stderr):
             raise OpsError(f"WAL segment {name} is damaged: {tail(done.stderr, 1)}")
+        # No record begins in a segment that one record fills, and none is found behind a header that is lost.
+        if (
+            "could not find a valid record" in done.stderr
+            and self._with_segment(name, header).position != end - self.size
+        ):
+            raise OpsError(f"WAL segment {name} is damaged: its header is another segment's")
         lines: list[str] = done.stdout.splitlines()
         while lines and _position(lines[-1]) >= end:
             lines.pop()

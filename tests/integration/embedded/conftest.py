@@ -35,19 +35,23 @@ def pg_root() -> Iterator[Path]:
 
 @pytest.fixture
 def make_server(pg_root: Path) -> Iterator[Callable[..., Server]]:
-    """Makes servers: ``make_server("name", version=16, start=True)``. All are stopped afterwards."""
+    """Makes servers: ``make_server("name", version=16, start=True)``. All are stopped afterwards.
+
+    Without ``initdb`` there is only the place for one.
+    """
     made: list[Server] = []
 
-    def make(name: str = "pg", version: int = 16, start: bool = True) -> Server:
+    def make(name: str = "pg", version: int = 16, start: bool = True, initdb: bool = True) -> Server:
         owner = "nobody" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
         home = pg_root / name
         home.mkdir(mode=0o755)
         server = Server(free_port(), home, home / "data", bin_dir(version), owner)
         if os.geteuid() == 0:
             shutil.chown(home, owner)
-        server.initdb()
         made.append(server)
-        if start:
+        if initdb:
+            server.initdb()
+        if initdb and start:
             server.start()
         return server
 

@@ -5,17 +5,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
-from embedded_servers import REPOSITORY, Server, as_user, free_port
+from embedded_servers import Server, as_user, free_port
 
-COLLECTIONS = REPOSITORY / ".collections"
+from tests.modules import module as run_module
 
 
 def module(server: Server, word: str, check: bool = False, fails: bool = False, **options: Any) -> dict[str, Any]:
@@ -25,27 +23,10 @@ def module(server: Server, word: str, check: bool = False, fails: bool = False, 
         "bin_dir": str(server.bin_dir),
         "socket_dir": str(server.socket_dir),
         "port": server.port,
-        "_ansible_check_mode": check,
-        "_ansible_remote_tmp": str(server.socket_dir),
         **options,
     }
-    words = [*as_user(server.owner), sys.executable, "-m", f"ansible_collections.boringdb.ops.plugins.modules.{word}"]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
-    environment |= {"PYTHONPATH": str(COLLECTIONS), "PYTHONDONTWRITEBYTECODE": "1", "HOME": str(server.socket_dir)}
-    done = subprocess.run(
-        words,
-        input=json.dumps({"ANSIBLE_MODULE_ARGS": given}),
-        env=environment,
-        cwd="/",
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-    assert done.stdout.strip().startswith("{"), done.stdout + done.stderr
-    result: dict[str, Any] = json.loads(done.stdout)
-    assert bool(result.get("failed")) is fails, done.stdout + done.stderr
-    return result
+    given = {name: value for name, value in given.items() if value is not None}
+    return run_module(word, check=check, fails=fails, owner=server.owner, **given)
 
 
 def backup(server: Server, name: str = "backup", *options: str) -> Path:

@@ -116,7 +116,7 @@ def test_a_converged_estate_is_left_alone(estate: Estate, words: tuple[str, ...]
 
 def test_the_key_of_the_repository_is_on_its_host_alone(estate: Estate) -> None:
     for host in HOSTS:
-        found = estate.on(host, f'grep -rlF "{KEY}" /etc /var/lib/postgresql/.ssh || true').split()
+        found = estate.on(host, f'grep -rlF "{KEY}" /etc /var/lib/postgresql || true').split()
         assert found == (["/etc/pgbackrest/conf.d/shop.conf"] if host == "shoprepo" else [])
     assert estate.on("shoprepo", "stat -c '%a %U %G' /etc/pgbackrest/conf.d/shop.conf").strip() == "640 root postgres"
 

@@ -41,6 +41,20 @@ def test_a_repository_host_that_does_not_answer(ground: Ground) -> None:
             act()
 
 
+def test_the_first_repository_that_answers_is_used(ground: Ground, tmp_path: Path) -> None:
+    far = {"repo1-host": "127.0.0.1", "repo1-host-port": "1", "repo1-host-user": "nobody"}
+    ground.config("two.conf", **far, **{"repo2-path": str(ground.repo), "repo2-retention-full": "9"})
+    repository = ground.repository("two.conf")
+    backup = ground.call(repository.backups)[0]
+    assert backup.problem == ""
+    name = min(repository.archived())
+    repository.fetch_wal(name, tmp_path / name)
+    ground.call(repository.lay_down, backup, ground.place / "two" / "data", ground.place / "two" / "spaces")
+    assert "--repo=2" in repository.restore_command(ground.place / "two" / "data")
+    argv = repository.restore_command(ground.place / "two" / "data").replace("%f", name).replace("%p", "/dev/null")
+    ground.run("sh", "-c", argv)
+
+
 def test_a_repository_that_this_account_may_not_read(ground: Ground, damaged: Path) -> None:
     damaged.chmod(0)
     with pytest.raises(OpsError, match=r"^the repository can't be reached: .*Permission denied"):

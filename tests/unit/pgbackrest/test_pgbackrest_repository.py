@@ -82,6 +82,21 @@ def test_lay_down_gives_the_files_and_no_recovery_settings(ground: Ground) -> No
         ground.run("rm", "-rf", str(data.parent))
 
 
+def test_a_copy_is_laid_down_on_the_repository_s_own_host(ground: Ground) -> None:
+    """Its configuration says that the cluster is elsewhere, which pgBackRest takes as a reason to refuse."""
+    ground.config("vault.conf", cluster=True)
+    elsewhere = ground.place / "vault.conf"
+    ground.write("vault.conf", elsewhere.read_text() + "pg1-host=127.0.0.1\npg1-host-port=1\n")
+    repository = ground.repository("vault.conf")
+    data = ground.place / "beside" / "data"
+    ground.call(repository.lay_down, ground.call(repository.backups)[0], data, data.with_name("spaces"))
+    try:
+        command = repository.restore_command(data).replace("%f", min(repository.archived())).replace("%p", "/dev/null")
+        ground.run("sh", "-c", command)
+    finally:
+        ground.run("rm", "-rf", str(data.parent))
+
+
 def _recovers(ground: Ground, data: Path, command: str) -> None:
     """Start the copy with the command and count what came back."""
     extra = (

@@ -17,8 +17,9 @@ from tests.modules import REPO
 sys.path.insert(0, str(REPO / "tests/integration/embedded"))
 
 from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError
-from embedded_servers import Server, await_
+from embedded_servers import Server, await_, free_port
 
+__all__ = ["Memory", "Running", "Server", "await_", "free_port", "scratch"]
 
 @dataclass
 class Running:
@@ -45,7 +46,10 @@ class Running:
         (self.server.data_dir / "app.conf").write_text(text, encoding="utf-8")
         query = """SELECT json_object_agg(lower(name), setting ORDER BY seqno) FROM pg_file_settings
                    WHERE sourcefile LIKE '%/app.conf'"""
-        return self._json(query)
+        try:
+            return self._json(query)
+        finally:
+            (self.server.data_dir / "app.conf").write_text("")
 
     def read_settings(self, text: str, names: Iterable[str]) -> dict[str, str]:
         """The values of these settings in a session after a reload with this text."""

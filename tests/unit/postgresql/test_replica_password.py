@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import psycopg
 import pytest
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.replica import _password_matches
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.replica import _password_matches
 
 
 def _verifier(password: str) -> str:
@@ -19,7 +18,19 @@ def _verifier(password: str) -> str:
     return unconnected.encrypt_password(password.encode(), b"replicator", b"scram-sha-256").decode()
 
 
-PASSWORDS = ["secret", "a b", "$:\\'\"", "ünïcödé", "\u00a0space", "\ufb01ligature", "soft\u00adhyphen", "\u2168", "x" * 500, "٣", "\x07bell"]
+PASSWORDS = [
+    "secret",
+    "a b",
+    "$:\\'\"",
+    "ünïcödé",
+    "\u00a0space",
+    "\ufb01ligature",
+    "soft\u00adhyphen",
+    "\u2168",
+    "x" * 500,
+    "٣",
+    "\x07bell",
+]
 
 
 @pytest.mark.parametrize("password", PASSWORDS)
@@ -38,7 +49,15 @@ def test_any_password_is_recognised(password: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "stored", ["", "md5a4ab5ae6d1e3f3a0d1b4b5d9d0d5f0b1", "secret", "SCRAM-SHA-256$", "SCRAM-SHA-256$4096:salt", "SCRAM-SHA-1$4096:YQ==$YQ==:YQ=="]
+    "stored",
+    [
+        "",
+        "md5a4ab5ae6d1e3f3a0d1b4b5d9d0d5f0b1",
+        "secret",
+        "SCRAM-SHA-256$",
+        "SCRAM-SHA-256$4096:salt",
+        "SCRAM-SHA-1$4096:YQ==$YQ==:YQ==",
+    ],
 )
 def test_other_kinds_of_stored_passwords_do_not_match(stored: str) -> None:
     assert not _password_matches(stored, "secret")

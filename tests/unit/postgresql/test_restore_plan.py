@@ -11,15 +11,14 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from postgresql_ground import Memory, scratch
-
 from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import lsn, restore_plan
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.repository import Backup, stamp
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.restore_plan import Plan, make, parse_time
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.wal import Archive, Commit
+from hypothesis import given
+from hypothesis import strategies as st
+from postgresql_ground import Memory, scratch
 
 SIZE = 1 << 20
 NOON = datetime(2026, 11, 21, 12, 0, 0, tzinfo=timezone.utc)
@@ -239,7 +238,9 @@ def test_a_name_from_before_the_backup_does_not_hide_the_one_after() -> None:
     start = lsn.parse(BACKUP.start_lsn)
     backup = Backup(**{**BACKUP.__dict__, "start_lsn": lsn.text(start + 0x100)})
     archive = Fake(*FIVE, points=[(start + 8, "again"), (start + 0x900, "again")])
-    made = make(archive, backup, {"target_type": "name", "target": "again", "target_timeline": "latest"}, random.Random(1))
+    made = make(
+        archive, backup, {"target_type": "name", "target": "again", "target_timeline": "latest"}, random.Random(1)
+    )
     assert xids(made) == (None, 700)
 
 

@@ -1,0 +1,89 @@
+# Copyright (c) 2026, boringdb.ops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Options that can't be right whatever the host holds. They are refused before anything is looked at, all at once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+from typing import Any
+
+from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import Preflight
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import settings as conf
+
+_PATHS = ("data_dir", "config_dir", "bin_dir", "socket_dir", "backup_path", "wal_path", "pgbackrest_config")
+_PORTS = ("port", "primary_port")
+#: The least that an option may be, in seconds or pieces.
+_LEAST = {
+    "timeout": 1, "archive_timeout": 1, "ttl_seconds": 1, "lock_timeout": 0, "wal_changes_segments": 0,
+    "rto_seconds": 0, "rpo_seconds": 0,
+}  # fmt: skip
+#: They end up in configuration files, and in pg_ctl's options, which a shell reads.
+_UNFIT = re.compile(r"[\x00-\x1f'\"`$\\]")
+#: What the system's sockaddr_un holds, less its final zero.
+_SOCKET_BYTES = 107
+
+
+def refuse_impossible(params: Mapping[str, Any]) -> None:
+    """Raise Refused with everything that is wrong with a module's options."""
+    impossible(params).done()
+
+
+def impossible(params: Mapping[str, Any]) -> Preflight:
+    """Everything that is wrong with a module's options, whichever of the known ones it has."""
+    preflight = Preflight()
+    _places(params, preflight)
+    for name, least in _LEAST.items():
+        value = params.get(name)
+        preflight.require(value is None or value >= least, f"{name} is {value}", f"give {least} or more")
+    if params.get("tool"):
+        _repository(params, preflight)
+    return preflight
+
+
+def _places(params: Mapping[str, Any], preflight: Preflight) -> None:
+    for name in _PATHS:
+        path = params.get(name)
+        if path:
+            preflight.require(PurePosixPath(path).is_absolute(), f"{name} {path!r} is relative", "give the whole path")
+            preflight.require(
+                not _UNFIT.search(path), f"{name} {path!r} holds a quote or a control character", "rename it"
+            )
+    for name in _PORTS:
+        port = params.get(name)
+        preflight.require(port is None or 0 < port < 65536, f"{name} {port} is none", "give one from 1 to 65535")
+    socket = f"{params.get('socket_dir') or ''}/.s.PGSQL.{params.get('port') or 5432}"
+    preflight.require(
+        len(socket.encode()) <= _SOCKET_BYTES,
+        f"the socket's path {socket} has more than {_SOCKET_BYTES} bytes",
+        "choose a shorter socket_dir",
+    )
+
+
+def _repository(params: Mapping[str, Any], preflight: Preflight) -> None:
+    if params.get("state") == "absent":
+        return
+    needed = {"native": ("backup_path", "wal_path"), "pgbackrest": ("stanza",)}[params["tool"]]
+    for name in needed:
+        preflight.require(bool(params.get(name)), f"tool {params['tool']} needs {name}", f"set {name}")
+    if params["tool"] == "native":
+        preflight.require(
+            params.get("type") != "incr", "tool native takes full backups only", "use type full or tool pgbackrest"
+        )
+
+
+def settings_fit(settings: Mapping[str, Any], preflight: Preflight) -> None:
+    """Note what can't stand in a configuration file."""
+    for name, value in settings.items():
+        preflight.require(bool(conf.NAME.match(name)), f"{name!r} is no setting's name", "see pg_settings")
+        preflight.require(value is not None, f"{name} has no value", "leave it out to return to the default")
+        preflight.require(
+            not isinstance(value, (list, dict)),
+            f"{name}: a list is no value",
+            "write it as one text, separated by commas",
+        )
+        preflight.require(
+            not re.search(r"[\x00-\x1f]", conf.as_text(value)), f"{name}: a value is one line", "remove the line break"
+        )
