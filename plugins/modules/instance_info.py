@@ -89,6 +89,12 @@ instance:
       description: The settings that await a restart.
       type: list
       elements: str
+    owner:
+      description: The account that owns the data directory, null where there is none.
+      type: str
+    programs_major:
+      description: The major version of the programs in O(bin_dir), null where that is left out or holds none.
+      type: int
     data_checksums:
       description: Whether pages carry checksums.
       type: bool

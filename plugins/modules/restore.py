@@ -119,6 +119,11 @@ options:
     description: After how many seconds the host removes the copy by itself.
     type: int
     default: 14400
+  claim:
+    description:
+      - Names the run that a copy belongs to.
+      - With O(state=absent), only a copy of the same O(claim) is kept or removed. Without it, whichever is there.
+    type: str
   keep:
     description: With O(state=absent), leaves the copy for its time to live, for a person to look at.
     type: bool
@@ -263,6 +268,7 @@ def main() -> None:
         "wal_changes_segments": {"type": "int", "default": 64},
         "verify_repository": {"type": "bool", "default": False},
         "ttl_seconds": {"type": "int", "default": 14400},
+        "claim": {"type": "str"},
         "keep": {"type": "bool", "default": False},
         "timeout": {"type": "int", "default": 7200},
         "lock_timeout": {"type": "int", "default": 0},

@@ -14,7 +14,7 @@ import fcntl
 import hashlib
 import json
 import os
-import tempfile
+import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,28 +25,49 @@ from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import O
 def lock_path(thing: str) -> Path:
     """Where the lock of `thing` (a data directory, a repository) lies: one place for every account of the host."""
     shared = Path("/run/lock")
-    folder = shared if os.access(shared, os.W_OK) else Path(tempfile.gettempdir())
+    # Where only root may write there, as on Red Hat, root must not lock another file than everybody else.
+    open_to_all = shared.is_dir() and shared.stat().st_mode & stat.S_IWOTH
+    folder = shared if open_to_all else Path("/tmp")  # noqa: S108 - one place, whatever TMPDIR says
     digest = hashlib.sha256(os.path.realpath(thing).encode()).hexdigest()[:16]
     return folder / f"boringdb-{digest}.lock"
+
+
+#: A link that somebody planted in a directory open to all is not followed.
+_COMMON = os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 def _open(path: Path) -> int:
     """Open for a flock. Another account's file in a sticky directory can only be read, which is enough."""
     with contextlib.suppress(PermissionError):
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | _COMMON, 0o644)
         # A strict umask would shut other accounts out of the lock for good.
         with contextlib.suppress(PermissionError):
             os.fchmod(handle, 0o644)
         return handle
-    return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    return os.open(path, os.O_RDONLY | _COMMON)
 
 
 def _holder(path: Path) -> str:
-    try:
+    """Who holds the lock. The note may be an earlier holder's: another account's file can't be written."""
+    pids = _holding(path)
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         said = json.loads(path.read_text())
-        return f"{said['operation']} (pid {said['pid']}, since {said['since']})"
-    except (OSError, ValueError, KeyError, TypeError):
-        return "another operation"
+        if not pids or said["pid"] in pids:
+            return f"{said['operation']} (pid {said['pid']}, since {said['since']})"
+    return f"another operation (pid {pids[0]})" if pids else "another operation"
+
+
+def _holding(path: Path) -> list[int]:
+    """The processes that took the lock, as the kernel tells; empty where it does not."""
+    found = []
+    with contextlib.suppress(OSError):
+        file = path.stat()
+        place = f"{os.major(file.st_dev):02x}:{os.minor(file.st_dev):02x}:{file.st_ino}"
+        for line in Path("/proc/locks").read_text().splitlines():
+            words = line.split()
+            if "FLOCK" in words and "->" not in words and place in words:
+                found.append(int(words[words.index(place) - 1]))
+    return found
 
 
 @contextlib.contextmanager

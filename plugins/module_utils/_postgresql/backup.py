@@ -9,6 +9,7 @@ import getpass
 import os
 import shutil
 import time
+from pathlib import Path
 from typing import Any
 
 from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError, Preflight
@@ -121,10 +122,11 @@ def _free_label(repository: NativeRepository) -> str:
         time.sleep(0.1)
 
 
-def _discard(partial: Path) -> None:
+def _discard(place: Path) -> None:
     """Remove what there is of a backup that never was one, its tablespaces first: the name tells which they are."""
-    remove_tree(partial.parent / TABLESPACES / partial.name[: -len(PARTIAL)])
-    remove_tree(partial)
+    label = place.name[: -len(PARTIAL)] if place.name.endswith(PARTIAL) else place.name
+    remove_tree(place.parent / TABLESPACES / label)
+    remove_tree(place)
 
 
 def _take(server: Server, repository: NativeRepository, label: str, checkpoint: str) -> Backup:
@@ -163,7 +165,7 @@ def _await_archived(server: Server, repository: NativeRepository, taken: Backup,
             if await_condition((repository.wal_path / name).exists, seconds):
                 continue
             why = _failing(connection) or "archive_command did not bring it"
-            remove_tree(repository.backup_path / taken.label)
+            _discard(repository.backup_path / taken.label)
             raise OpsError(
                 f"the archive is broken, {name} is not in {repository.wal_path} after {seconds:g} s: {why}; "
                 f"backup {taken.label} could not reach any point in time and was removed"

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import tempfile
 from pathlib import Path
 
 from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError, Preflight
@@ -23,6 +22,8 @@ from ansible_collections.boringdb.ops.plugins.module_utils._core.process import 
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server import Server
 
 _OLDEST = 13
+#: From this version on initdb turns checksums on by itself.
+_CHECKSUMS_UNLESS = 18
 
 
 def instance(params: Params, check_mode: bool) -> Outcome:
@@ -50,6 +51,7 @@ def _outcome(changed: bool, before: str, after: str) -> Outcome:
 
 def _initialise(server: Server, params: Params, check_mode: bool) -> Outcome:
     if server.exists():
+        _right_version(server, params)
         conf = _split_configuration(server, check_mode)
         return Outcome(conf, {"state": _state(server)})
     preflight = Preflight()
@@ -83,6 +85,34 @@ def _initialise(server: Server, params: Params, check_mode: bool) -> Outcome:
     return _outcome(True, "absent", "stopped")
 
 
+def _right_version(server: Server, params: Params) -> None:
+    preflight = Preflight()
+    wanted = params["version"]
+    preflight.require(
+        wanted in (None, server.major),
+        f"{server.data_dir} is of version {server.major}, not {wanted}",
+        "correct the version; a new major version is an upgrade",
+    )
+    preflight.done()
+
+
+def _programs_fit(server: Server) -> None:
+    """Refuse to touch data with the programs of another version."""
+    major = server.program_major()
+    preflight = Preflight()
+    preflight.require(
+        major == server.major,
+        f"the programs in {server.bin_dir} are of version {major}, {server.data_dir} is of {server.major}",
+        "set bin_dir",
+    )
+    preflight.require(
+        server.data_dir.stat().st_uid == os.geteuid() or os.geteuid() == 0,
+        f"{server.data_dir} belongs to another account",
+        "set become_user to its owner",
+    )
+    preflight.done()
+
+
 def _initdb(server: Server, params: Params) -> None:
     """Initialise beside the final place and rename, so that a killed run leaves nothing that looks like data."""
     beside = server.data_dir.with_name(f"{server.data_dir.name}.initializing")
@@ -92,13 +122,13 @@ def _initdb(server: Server, params: Params) -> None:
     argv += ["--auth-host=scram-sha-256", "-E", params["encoding"], f"--locale={params['locale']}"]
     if params["data_checksums"]:
         argv.append("--data-checksums")
+    elif server.program_major() >= _CHECKSUMS_UNLESS:
+        argv.append("--no-data-checksums")
     if params["superuser_password"]:
-        with tempfile.NamedTemporaryFile("w", prefix="boringdb-", dir=beside.parent) as secret:
-            secret.write(params["superuser_password"] + "\n")
-            secret.flush()
-            run([*argv, f"--pwfile={secret.name}"])
+        # Not by a file, which a killed run would leave behind.
+        run([*argv, "--pwfile=/dev/stdin"], stdin=params["superuser_password"] + "\n", guarded=True)
     else:
-        run(argv)
+        run(argv, guarded=True)
     if server.data_dir.exists():
         server.data_dir.rmdir()
     beside.rename(server.data_dir)
@@ -128,6 +158,11 @@ def _split_configuration(server: Server, check_mode: bool) -> bool:
     return True
 
 
+def _require_data(server: Server) -> None:
+    if not server.exists():
+        raise OpsError(f"{server.data_dir} holds no PostgreSQL data; initialise or restore it first")
+
+
 def _start(server: Server, params: Params, check_mode: bool) -> Outcome:
     if server.running():
         if not check_mode:
@@ -135,8 +170,8 @@ def _start(server: Server, params: Params, check_mode: bool) -> Outcome:
         return Outcome(False, {"state": "started"})
     if check_mode:
         return _outcome(True, _state(server), "started")
-    if not server.exists():
-        raise OpsError(f"{server.data_dir} holds no PostgreSQL data; initialise or restore it first")
+    _require_data(server)
+    _programs_fit(server)
     with host_lock(str(server.data_dir), "instance"):
         Path(server.socket_dir).mkdir(parents=True, exist_ok=True)
         server.start(params["timeout"])
@@ -156,9 +191,12 @@ def _stop(server: Server, params: Params, check_mode: bool) -> Outcome:
 def _restart(server: Server, params: Params, check_mode: bool) -> Outcome:
     before = _state(server)
     if not check_mode:
+        _require_data(server)
+        _programs_fit(server)
         with host_lock(str(server.data_dir), "instance"):
             if server.running():
                 server.stop(params["timeout"], params["stop_mode"])
+            Path(server.socket_dir).mkdir(parents=True, exist_ok=True)
             server.start(params["timeout"])
     return Outcome(True, {"state": "started"}, f"state: {before}\n", "state: restarted\n")
 

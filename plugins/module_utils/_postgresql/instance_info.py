@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import hashlib
+import pwd
+from pathlib import Path
 from typing import Any
 
 from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError
@@ -52,7 +54,23 @@ FROM pg_stat_archiver
 def instance_info(params: Params, check_mode: bool) -> Outcome:
     """Describe the server; never changes anything."""
     del check_mode
-    return Outcome(False, {"instance": describe(Server.of(params))})
+    server = Server.of(params)
+    facts = {**describe(server), "owner": _owner(server), "programs_major": None}
+    # Where nobody says which programs, those of the data's version are taken later.
+    if params["bin_dir"] and Path(server.program("postgres")).exists():
+        facts["programs_major"] = server.program_major()
+    return Outcome(False, {"instance": facts})
+
+
+def _owner(server: Server) -> str | None:
+    """The account that owns the data directory, None where there is none."""
+    if not server.data_dir.exists():
+        return None
+    uid = server.data_dir.stat().st_uid
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
 
 
 def describe(server: Server) -> dict[str, Any]:

@@ -150,11 +150,15 @@ def _passfile(server: Server) -> Path:
     return server.data_dir.with_name(f"{server.data_dir.name}.passfile")
 
 
-def _write_passfile(server: Server, params: Params) -> None:
+def _passfile_line(params: Params) -> str:
     fields = [params["primary_address"], str(params["primary_port"]), "*", params["replication_user"]]
     escaped = [field.replace("\\", "\\\\").replace(":", "\\:") for field in fields[:2] + fields[3:]]
     secret = (params["replication_password"] or "").replace("\\", "\\\\").replace(":", "\\:")
-    line = ":".join([*escaped[:2], "*", escaped[2], secret]) + "\n"
+    return ":".join([*escaped[:2], "*", escaped[2], secret]) + "\n"
+
+
+def _write_passfile(server: Server, params: Params) -> None:
+    line = _passfile_line(params)
     if read_text(_passfile(server)) != line:
         write_atomic(_passfile(server), line)
 
@@ -228,6 +232,9 @@ def _wanted_settings(server: Server, params: Params) -> dict[str, str]:
 
 
 def _settings_stale(server: Server, params: Params) -> bool:
+    # A new password is used at the next connection: nobody would notice that it is missing here until then.
+    if read_text(_passfile(server)) != _passfile_line(params):
+        return True
     current = conf.parse(read_text(server.data_dir / "postgresql.auto.conf"))
     return any(current.get(name) != value for name, value in _wanted_settings(server, params).items())
 

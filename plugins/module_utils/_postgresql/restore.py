@@ -73,20 +73,28 @@ def _existing(place: Path) -> Path:
     return place
 
 
-def _remove(server: Server, params: Params, check_mode: bool) -> Outcome:
+def _own_marker(server: Server, params: Params) -> dict[str, Any] | None:
+    """What the marker of a copy says that this run may remove; None where there is none, or another run's."""
     said = time_to_live.marker(server.data_dir)
+    if said is None and not is_empty(server.data_dir):
+        raise OpsError(f"{server.data_dir} was not put there by a restore; it is left alone")
+    return None if said is None or params["claim"] not in (None, said.get("claim")) else said
+
+
+def _remove(server: Server, params: Params, check_mode: bool) -> Outcome:
+    begun = time.monotonic()
+    said = _own_marker(server, params)
     if said is None:
-        if not is_empty(server.data_dir):
-            raise OpsError(f"{server.data_dir} was not put there by a restore; it is left alone")
         return Outcome(False, {"seconds": 0.0})
     if params["keep"]:
         if not check_mode:
             time_to_live.keep(server.data_dir)
         return Outcome(not said.get("kept"), {"kept_until": stamp(datetime.fromtimestamp(said["until"], timezone.utc))})
-    begun = time.monotonic()
     if not check_mode:
         with host_lock(str(server.data_dir), "restore", params["lock_timeout"]):
-            time_to_live.remove(server)
+            # While the lock was waited for, the copy may have become another run's.
+            if _own_marker(server, params) is not None:
+                time_to_live.remove(server)
     return Outcome(True, {"seconds": round(time.monotonic() - begun, 3)}, "copy: present\n", "copy: absent\n")
 
 
@@ -136,7 +144,7 @@ class _Restore:
         """Claim the place, and have the host clean it after its time to live. A refusal leaves it as it was."""
         data_dir = self.server.data_dir
         made = [place for place in (data_dir.parent, *data_dir.parent.parents) if not place.exists()]
-        token = time_to_live.mark(data_dir, self.params["ttl_seconds"])
+        token = time_to_live.mark(data_dir, self.params["ttl_seconds"], self.params["claim"] or "")
         time_to_live.arm(self.server, token)
         try:
             yield
@@ -197,7 +205,7 @@ class _Restore:
             raise self._failing("empty_place", "empty", f"{data_dir} is not empty; a restore never overwrites anything")
         place = _existing(data_dir.parent)
         if not os.access(place, os.W_OK | os.X_OK):
-            message = f"{place} is not writable for {getpass.getuser()}; let this account write there, or choose another place"
+            message = f"{place} is not writable for {getpass.getuser()}; let this account write there, or go elsewhere"
             raise self._failing("place_writable", "writable", message)
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

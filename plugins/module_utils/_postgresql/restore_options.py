@@ -1,7 +1,7 @@
 # Copyright (c) 2026, boringdb.ops contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What can't be right about a restore's options, whatever the repository holds: refused before anything is looked at."""
+"""What can't be right about a restore's options, whatever the repository holds: refused before a look at anything."""
 
 from __future__ import annotations
 

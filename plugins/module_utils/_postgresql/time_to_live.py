@@ -49,10 +49,11 @@ def marker(data_dir: Path) -> dict[str, Any] | None:
         return None
 
 
-def mark(data_dir: Path, seconds: float) -> str:
-    """Claim the place for a copy and return the claim's token."""
+def mark(data_dir: Path, seconds: float, claim: str) -> str:
+    """Take the place for a copy of the run `claim`, and return the token that the watching process goes by."""
     token = os.urandom(8).hex()
-    note = {"token": token, "pid": os.getpid(), "born": _born(os.getpid()), "until": time.time() + seconds}
+    worker = {"pid": os.getpid(), "born": _born(os.getpid())}
+    note = {"token": token, "claim": claim, **worker, "until": time.time() + seconds}
     data_dir.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     write_atomic(_beside(data_dir, "restore.json"), json.dumps(note))
     return token

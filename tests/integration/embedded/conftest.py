@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pwd
 import shutil
 import signal
 import subprocess
@@ -23,6 +22,8 @@ if str(Path(__file__).parent) not in sys.path:
 
 from embedded_servers import Server, alive, bin_dir, free_port
 
+from tests.modules import OWNER
+
 
 @pytest.fixture
 def pg_root() -> Iterator[Path]:
@@ -33,23 +34,47 @@ def pg_root() -> Iterator[Path]:
     shutil.rmtree(root, ignore_errors=True)
 
 
+@pytest.fixture(scope="session")
+def template() -> Iterator[Callable[[int], Path]]:
+    """A fresh data directory of a version, initialised once: copying it takes a tenth of the time."""
+    made: dict[int, Path] = {}
+
+    def of(version: int) -> Path:
+        if version not in made:
+            home = Path(tempfile.mkdtemp(prefix="bdb-", dir="/tmp"))
+            shutil.chown(home, OWNER)
+            Server(1, home, home / "data", bin_dir(version), OWNER).run(
+                "initdb", "-D", home / "data", "-U", "postgres", "-A", "trust", "-N", "-E", "UTF8"
+            )
+            made[version] = home / "data"
+        return made[version]
+
+    yield of
+    for data in made.values():
+        shutil.rmtree(data.parent)
+
+
 @pytest.fixture
-def make_server(pg_root: Path) -> Iterator[Callable[..., Server]]:
+def make_server(pg_root: Path, template: Callable[[int], Path]) -> Iterator[Callable[..., Server]]:
     """Makes servers: ``make_server("name", version=16, start=True)``. All are stopped afterwards.
 
-    Without ``initdb`` there is only the place for one.
+    Without ``initdb`` there is only the place for one. A ``copied`` one is quicker, but all are of one identity.
     """
     made: list[Server] = []
 
-    def make(name: str = "pg", version: int = 16, start: bool = True, initdb: bool = True) -> Server:
-        owner = "nobody" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
+    def make(
+        name: str = "pg", version: int = 16, start: bool = True, initdb: bool = True, copied: bool = False
+    ) -> Server:
+        owner = OWNER
         home = pg_root / name
         home.mkdir(mode=0o755)
         server = Server(free_port(), home, home / "data", bin_dir(version), owner)
         if os.geteuid() == 0:
             shutil.chown(home, owner)
         made.append(server)
-        if initdb:
+        if copied:
+            server.copy_of(template(version))
+        elif initdb:
             server.initdb()
         if initdb and start:
             server.start()
@@ -62,6 +87,12 @@ def make_server(pg_root: Path) -> Iterator[Callable[..., Server]]:
             with contextlib.suppress(RuntimeError, subprocess.SubprocessError):
                 os.kill(pid, signal.SIGCONT)
                 server.stop("immediate")
+
+
+@pytest.fixture
+def quick(make_server: Callable[..., Server]) -> Server:
+    """A running PostgreSQL 16, a copy of one that was initialised before."""
+    return make_server(copied=True)
 
 
 @pytest.fixture

@@ -75,6 +75,15 @@ class Server:
     def initdb(self, *options: str) -> None:
         """A new cluster that listens on the loopback address and its socket directory."""
         self.run("initdb", "-D", self.data_dir, "-U", "postgres", "-A", "trust", "-N", "-E", "UTF8", *options)
+        self._listen()
+
+    def copy_of(self, data_dir: Path) -> None:
+        """A cluster that is the copy of a stopped one."""
+        words = [*as_user(self.owner), "cp", "-a", "--reflink=auto", str(data_dir), str(self.data_dir)]
+        subprocess.run(words, check=True, cwd="/", capture_output=True, timeout=120)
+        self._listen()
+
+    def _listen(self) -> None:
         with (self.data_dir / "postgresql.conf").open("a") as conf:
             conf.write(
                 f"port = {self.port}\nunix_socket_directories = '{self.socket_dir}'\nlisten_addresses = '127.0.0.1'\n"

@@ -6,23 +6,28 @@
 from __future__ import annotations
 
 import os
-import shutil
-import signal
 import socket
 import subprocess
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
 from embedded_servers import Server, alive, as_user, await_
 from verify_ground import module
 
-from tests.modules import REPO, ROOT, programs
+from tests.modules import ROOT
 
 TRUST = [{"type": "local", "database": "all", "user": "all", "method": "trust"}]
+CREATED = """SELECT pg_encoding_to_char(encoding), datcollate, datctype, current_setting('data_checksums')
+             FROM pg_database WHERE datname = 'postgres'"""
 HOST = {"type": "host", "database": "all", "user": "all", "address": "127.0.0.1/32", "method": "scram-sha-256"}
+
+
+@pytest.fixture
+def server(quick: Server) -> Server:
+    """No test here minds whose copy its server is."""
+    return quick
 
 
 @pytest.fixture
@@ -69,11 +74,7 @@ def test_the_life_of_a_server(place: Server) -> None:
     assert planned["diff"] == {"before": "state: stopped\n", "after": "state: started\n"}
     assert place.pid is None
     assert instance(state="started")["changed"] is True
-    assert place.psql("SHOW server_encoding", "SHOW lc_collate", "SHOW data_checksums").split() == [
-        "UTF8",
-        "C.UTF-8",
-        "on",
-    ]
+    assert place.psql(CREATED) == "UTF8|C.UTF-8|C.UTF-8|on"
     pid = place.pid
     for check in (True, False):
         again = instance(state="started", check=check)
@@ -122,10 +123,16 @@ def test_what_is_asked_of_a_server_that_is_not_there(place: Server) -> None:
 def test_version_18_with_its_own_options(make_server: Callable[..., Server]) -> None:
     server = make_server(version=18, initdb=False)
     instance = partial(module, server, "instance", data_checksums=False, encoding="LATIN1", locale="C")
+    # What a killed initialisation left is begun again.
+    beside = server.socket_dir / "data.initializing"
+    subprocess.run([*as_user(server.owner), "mkdir", str(beside)], check=True)
+    (beside / "PG_VERSION").write_text("18\n")
+    assert state_of(server) == "absent"
     assert instance(state="initialized", version=18)["changed"] is True
+    assert not beside.exists()
     configure(server)
     assert instance(state="started")["changed"] is True
-    assert server.psql("SHOW data_checksums", "SHOW server_encoding", "SHOW lc_ctype").split() == ["off", "LATIN1", "C"]
+    assert server.psql(CREATED) == "LATIN1|C|C|off"
     info = module(server, "instance_info")["instance"]
     assert (info["state"], info["role"], info["major"], info["data_checksums"]) == ("running", "primary", 18, False)
     assert info["version"].startswith("18.")
@@ -179,16 +186,6 @@ def test_a_password_for_the_superuser(place: Server) -> None:
     module(place, "instance", state="stopped")
 
 
-def test_what_a_killed_initialisation_left_is_begun_again(place: Server) -> None:
-    beside = place.socket_dir / "data.initializing"
-    subprocess.run([*as_user(place.owner), "mkdir", str(beside)], check=True)
-    (beside / "PG_VERSION").write_text("16\n")
-    assert state_of(place) == "absent"
-    assert module(place, "instance", state="initialized")["changed"] is True
-    assert not beside.exists()
-    assert state_of(place) == "stopped"
-
-
 def test_a_crashed_server_is_stopped_and_starts_again(server: Server) -> None:
     (server.data_dir / "conf.d").mkdir(exist_ok=True)
     server.kill()
@@ -212,7 +209,7 @@ def test_a_strangers_process_with_the_servers_number_is_not_the_server(server: S
 
 
 def test_a_server_that_can_not_start_says_why(make_server: Callable[..., Server]) -> None:
-    server = make_server(start=False)
+    server = make_server(start=False, copied=True)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", server.port))
         taken.listen()
@@ -229,7 +226,7 @@ def test_a_server_that_can_not_start_says_why(make_server: Callable[..., Server]
 
 
 def test_the_server_outlives_the_module_that_started_it(make_server: Callable[..., Server]) -> None:
-    server = make_server(start=False)
+    server = make_server(start=False, copied=True)
     module(server, "instance", state="started")
     pid = server.pid
     assert pid is not None
@@ -279,16 +276,3 @@ def test_a_server_that_does_not_answer_is_one_clear_error(server: Server) -> Non
     told = module(server, "instance_info", port=server.port + 1, fails=True)["msg"]
     assert told.startswith(f"cannot connect to port {server.port + 1} in {server.socket_dir}: ")
     assert "\n" not in told
-
-
-def test_the_programs_of_the_wheel_are_the_ones_in_use() -> None:
-    """What the other tests stand on."""
-    for version in (16, 18):
-        told = subprocess.run(
-            [str(programs(version) / "postgres"), "--version"], capture_output=True, text=True, check=True
-        )
-        assert f"(PostgreSQL) {version}." in told.stdout
-    assert (REPO / "galaxy.yml").exists()
-    assert shutil.which("setpriv") or not ROOT
-    assert signal.SIGKILL == 9
-    assert Path("/proc/self/stat").exists()

@@ -60,7 +60,7 @@ def test_a_failing_programs_last_words_are_told() -> None:
 def test_a_program_that_fails_in_silence() -> None:
     assert failure(run(["sh", "-c", "echo only output; exit 1"], check=False)) == "sh exited 1: only output"
     assert failure(run(["false"], check=False)) == "false exited 1: it said nothing"
-    assert failure(run(["sh", "-c", "kill -9 $$"], check=False)) == "sh exited -9: it said nothing"
+    assert failure(run(["sh", "-c", "kill -9 $$"], check=False)) == "sh was killed by SIGKILL: it said nothing"
 
 
 def test_a_program_that_is_not_there_is_named() -> None:

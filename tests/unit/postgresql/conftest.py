@@ -37,7 +37,8 @@ def running(request: pytest.FixtureRequest) -> Iterator[Running]:
     with (server.data_dir / "postgresql.conf").open("a") as conf:
         conf.write(
             "include_if_exists 'app.conf'\nfsync = off\nmax_prepared_transactions = 5\nautovacuum = off\n"
-            f"archive_mode = on\narchive_command = 'cp %p {archive}/new && mv {archive}/new {archive}/%f'\ntimezone = 'Asia/Tokyo'\n"
+            f"archive_mode = on\narchive_command = 'cp %p {archive}/new && mv {archive}/new {archive}/%f'\n"
+            "timezone = 'Asia/Tokyo'\n"
         )
     server.start()
     try:

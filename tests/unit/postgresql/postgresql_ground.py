@@ -21,6 +21,7 @@ from embedded_servers import Server, await_, free_port
 
 __all__ = ["Memory", "Running", "Server", "await_", "free_port", "scratch"]
 
+
 @dataclass
 class Running:
     """A server that archives every finished segment into the directory `archive`."""

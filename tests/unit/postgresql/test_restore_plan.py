@@ -108,8 +108,8 @@ def test_times_without_a_zone_are_refused(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "now", "yesterday", "08:00:00+00", "2026-13-21 08:00:00+00", "2026-11-21 25:00:00+00", "2026-11-21 08:00:00 UTC",
-     "2026-11-21 08:00:00 Europe/Berlin", "1763712000", "0001-01-01 00:00:00+14", "2026-11-21 08:00:00+99"],
+    ["", "now", "yesterday", "08:00:00+00", "2026-13-21 08:00:00+00", "2026-11-21 25:00:00+00",
+     "2026-11-21 08:00:00 UTC", "2026-11-21 08:00:00 Europe/Berlin", "1763712000", "0001-01-01 00:00:00+14", "2026-11-21 08:00:00+99"],
 )  # fmt: skip
 def test_what_is_no_time_is_refused(text: str) -> None:
     with pytest.raises(OpsError, match=r"is no time such as 2026-11-21 08:00:00\+00"):
@@ -169,7 +169,7 @@ def test_a_target_outside_the_window_is_refused_with_the_window(kind: str, targe
 
 
 def test_any_time_on_an_idle_cluster_is_outside() -> None:
-    with pytest.raises(OpsError, match="to no commit since .*use target_type latest"):
+    with pytest.raises(OpsError, match=r"to no commit since .*use target_type latest"):
         plan(Fake(last=3), "time", "2026-11-21 12:00:01+00")
 
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, boringdb.ops contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The ground is skipped where the host has not got both programs."""
+"""These run on a host of the lab that has both programs: ../test_pgbackrest_on_host.py sends them there."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-COLLECTIONS = str(Path(__file__).resolve().parents[3] / ".collections")
+COLLECTIONS = str(Path(__file__).resolve().parents[4] / ".collections")
 if COLLECTIONS not in sys.path:
     sys.path.insert(0, COLLECTIONS)
 
