@@ -6,10 +6,10 @@ PYTHON ?= $(if $(wildcard /usr/bin/python3),/usr/bin/python3,python3)
 VENV := $(CACHE)/venv-$(shell cat requirements.txt | cksum | cut -d' ' -f1)
 DEV := $(CACHE)/venv-dev-$(shell cat requirements.txt requirements-dev.txt | cksum | cut -d' ' -f1)
 LAB := PYTHONPATH=$(CURDIR) $(DEV)/bin/python -m tests.lab
-PYTEST := ANSIBLE_CONFIG=$(CURDIR)/ansible.cfg PATH=$(DEV)/bin:$$PATH $(DEV)/bin/python -m pytest
+PYTEST := ANSIBLE_CONFIG=$(CURDIR)/ansible.cfg PATH=$(DEV)/bin:$(CACHE)/pgbouncer/usr/sbin:$$PATH $(DEV)/bin/python -m pytest
 ROOT_ONLY := test "$$(id -u)" = 0 || { echo "$@: needs root (network namespaces, systemd-nspawn)"; exit 1; }
 
-.PHONY: help demo demo-clean test lint unit integration lab-packages lab-up lab lab-down faults bench docs clean
+.PHONY: help demo demo-clean test lint unit integration packages lab-up lab lab-down faults bench docs clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -25,22 +25,21 @@ test: lint unit integration lab ## Everything CI runs
 lint: $(DEV)/.complete ## ruff, mypy, yamllint, ansible-lint, ansible-test sanity, documentation
 	@DEV=$(DEV) CACHE=$(CACHE) tests/lint/run
 
-unit: $(DEV)/.complete ## Unit tests
+packages:
+	@CACHE=$(CACHE) tests/packages
+
+unit: $(DEV)/.complete packages ## Unit tests
 	$(PYTEST) tests/unit
 
-integration: $(DEV)/.complete ## Tests on real embedded PostgreSQL, without root
+integration: $(DEV)/.complete packages ## Tests on real embedded PostgreSQL, without root
 	$(PYTEST) tests/integration
 
-lab-packages:
+lab-up: $(DEV)/.complete packages ## Boot the lab: real systemd hosts on this machine
 	@$(ROOT_ONLY)
-	@for package in debootstrap systemd-container squid iproute2 nftables openssh-client zstd; do \
-	  dpkg -s $$package >/dev/null 2>&1 || missing="$$missing $$package"; done; \
-	if [ -n "$$missing" ]; then apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing; fi
-
-lab-up: $(DEV)/.complete lab-packages ## Boot the lab: real systemd hosts on this machine
 	$(LAB) up
 
-lab: $(DEV)/.complete lab-packages ## Tests on the lab's hosts (root); boots it and takes it down
+lab: $(DEV)/.complete packages ## Tests on the lab's hosts (root); boots it and takes it down
+	@$(ROOT_ONLY)
 	$(PYTEST) tests/lab -m lab
 	ANSIBLE_CONFIG=$(CURDIR)/ansible.cfg PATH=$(DEV)/bin:$$PATH $(DEV)/bin/molecule test -s drill
 

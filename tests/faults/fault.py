@@ -56,13 +56,16 @@ class Fault:
         """Inject it, drill, undo it, drill again."""
         begun = time.monotonic()
         common = self.variables(ground)
-        with contextlib.contextmanager(self.inject)(ground) as own:
-            met = drill(ground, {**common, **own})
-        misses = self._judge(met)
-        again = drill(ground, common)
-        misses += [f"with the fault undone: {miss}" for miss in _not_verified(again)]
+        met, misses = self.meet(ground, common)
+        misses += [f"with the fault undone: {miss}" for miss in not_verified(drill(ground, common))]
         seconds = time.monotonic() - begun
         return Caught(self.name, sorted(met.wanting), met.verdict, met.cause, seconds, misses)
+
+    def meet(self, ground: Ground, common: Variables) -> tuple[Drill, list[str]]:
+        """Inject it, drill, undo it; returns the drill and what was not as it must be."""
+        with contextlib.contextmanager(self.inject)(ground) as own:
+            met = drill(ground, {**common, **own})
+        return met, self._judge(met)
 
     def _judge(self, met: Drill) -> list[str]:
         misses = []
@@ -78,7 +81,8 @@ class Fault:
         return misses + [f"left behind: {thing}" for thing in left]
 
 
-def _not_verified(met: Drill) -> list[str]:
+def not_verified(met: Drill) -> list[str]:
+    """What is wrong with a drill that nothing was wrong for."""
     misses = [f"left behind: {thing}" for thing in met.left_behind]
     if met.code or met.verdict != "verified":
         misses.append(f"verdict {met.verdict}, {sorted(met.wanting)}: {met.cause}")

@@ -39,15 +39,15 @@ GRANT SELECT ON shop.customer TO reporting;
 class Ground:
     """`live` is the cluster's own repository, `field` a copy of it as it was after the load, to be damaged."""
 
-    def __init__(self) -> None:
-        self.home = HOME
-        self.log = HOME.with_name(HOME.name + ".log")
-        self.evidence = HOME.with_name(HOME.name + ".evidence")
-        self.secrets = HOME.with_name(HOME.name + ".secrets")
+    def __init__(self, home: Path = HOME) -> None:
+        self.home = home
+        self.log = home.with_name(home.name + ".log")
+        self.evidence = home.with_name(home.name + ".evidence")
+        self.secrets = home.with_name(home.name + ".secrets")
         self.ledger = self.evidence / "ledger"
-        self.live, self.field, self.pristine = (HOME / name for name in ("repository", "field", "pristine"))
-        self.drill_root = HOME / "drill"
-        self.data, self.socket = HOME / "db1/data", HOME / "db1/run"
+        self.live, self.field, self.pristine = (home / name for name in ("repository", "field", "pristine"))
+        self.drill_root = home / "drill"
+        self.data, self.socket = home / "db1/data", home / "db1/run"
         self.first_port = 0
         self.inventories = [REPO / "inventories/local"]
 
@@ -72,11 +72,11 @@ class Ground:
 
     def down(self) -> None:
         """Stop what runs below our folder, and remove all of it."""
-        probe = next(iter(HOME.glob("probe/*.pid")), None)
+        probe = next(iter(self.home.glob("probe/*.pid")), None)
         words = re.findall(r"\d+", probe.read_text()) if probe else []
         if words:
             _stop(int(words[0]), signal.SIGTERM)
-        for pid_file in [*HOME.glob("*/data/postmaster.pid"), *HOME.glob("drill/*/data/postmaster.pid")]:
+        for pid_file in [*self.home.glob("*/data/postmaster.pid"), *self.home.glob("drill/*/data/postmaster.pid")]:
             _stop(int(pid_file.read_text().split()[0]), signal.SIGQUIT)
         for place in (self.home, self.evidence, self.secrets):
             shutil.rmtree(place, ignore_errors=True)
@@ -90,7 +90,7 @@ class Ground:
 
     def try_play(self, path: str, **variables: Any) -> tuple[int, str]:
         """Run a playbook; returns its exit code and output."""
-        env = {"BORINGDB_HOME": str(HOME), "BORINGDB_PORT": str(self.first_port)}
+        env = {"BORINGDB_HOME": str(self.home), "BORINGDB_PORT": str(self.first_port)}
         return playbook(path, {"cluster": CLUSTER, **variables}, env, self.log, self.inventories)
 
     # --- the source -----------------------------------------------------------------------------------------
@@ -128,6 +128,13 @@ class Ground:
         """Back the source up by the playbook; returns the backup's label."""
         self.play("playbooks/backup.yml", backup_canaries=[CANARY])
         return self.labels()[-1]
+
+    def renew(self) -> None:
+        """Back the source up, and keep no older backup: those that a fault has spoilt are not for other drills."""
+        newest = self.backup()
+        for label in self.labels():
+            if label != newest:
+                shutil.rmtree(self.live / "backup" / label)
 
     def labels(self) -> list[str]:
         """The backups in the live repository, the oldest first."""

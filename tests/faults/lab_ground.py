@@ -83,6 +83,7 @@ class LabGround(Ground):
             "db_address": "{{ ansible_host }}",
             "db_backup_tool": "pgbackrest",
             "postgresql_replication_password": "for the lab only, 32 characters!",
+            "postgresql_settings": {"wal_level": "logical"},
             **{f"db_{key}": value for key, value in CONNECTION.items()},
         }
         groups: dict[str, Any] = {
@@ -123,6 +124,10 @@ class LabGround(Ground):
     def backup(self) -> str:
         """Back the source up by the playbook; its output."""
         return self.play("playbooks/backup.yml", backup_canaries=[CANARY])
+
+    def renew(self) -> None:
+        """Back the source up; the drills of the lab take the latest."""
+        self.backup()
 
     @contextlib.contextmanager
     def backup_around(self) -> Iterator[None]:

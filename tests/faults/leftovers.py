@@ -11,7 +11,9 @@ from pathlib import Path
 from tests.faults.process import REPO
 
 sys.path.insert(0, str(REPO / ".collections"))
-from ansible_collections.boringdb.ops.plugins.module_utils._core.lock import lock_path as lock_path  # noqa: PLC0414 - for the lab, too
+# Under its own name, so that the lab may import it from here.
+# pylint: disable-next=useless-import-alias
+from ansible_collections.boringdb.ops.plugins.module_utils._core.lock import lock_path as lock_path  # noqa: PLC0414
 
 
 def left_behind(place: Path) -> list[str]:

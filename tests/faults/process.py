@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -57,13 +58,19 @@ def playbook(
     argv = [str(Path(sys.executable).with_name("ansible-playbook")), str(REPO / path), "-e", json.dumps(variables)]
     argv += [word for inventory in inventories for word in ("-i", str(inventory))]
     config = {"ANSIBLE_CONFIG": str(REPO / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0"}
-    done = subprocess.run(
-        argv, env={**os.environ, **config, **env}, cwd=REPO, text=True, check=False, timeout=900,
+    with subprocess.Popen(
+        argv, env={**os.environ, **config, **env}, cwd=REPO, text=True, start_new_session=True,
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    )  # fmt: skip
+    ) as running:  # fmt: skip
+        try:
+            output, _nothing = running.communicate(timeout=900)
+        except BaseException:
+            # With its workers, which would go on with what they are at.
+            os.killpg(running.pid, signal.SIGKILL)
+            raise
     with log.open("a") as stream:
-        stream.write(f"\n##### {path} -e {json.dumps(variables)}\n{done.stdout}")
-    return done.returncode, done.stdout
+        stream.write(f"\n##### {path} -e {json.dumps(variables)}\n{output}")
+    return running.returncode, output
 
 
 def free_ports(count: int = 10) -> int:

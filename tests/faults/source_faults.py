@@ -53,7 +53,7 @@ def rows_deleted(ground: Ground) -> Iterator[Variables]:
     ground.backup()
     yield {}
     ground.sql("INSERT INTO shop.customer SELECT * FROM shop.kept; DROP TABLE shop.kept")
-    ground.backup()
+    ground.renew()
 
 
 @fault("a canary's rows altered", "canary:prices", says=r"the answer is another one", variables=in_live)
@@ -62,7 +62,7 @@ def canary_altered(ground: Ground) -> Iterator[Variables]:
         ground.sql("UPDATE shop.price SET cents = cents + 1 WHERE id = 7")
     yield {}
     ground.sql("UPDATE shop.price SET cents = cents - 1 WHERE id = 7")
-    ground.backup()
+    ground.renew()
 
 
 @fault("a role missing that must be there", "expected_objects", says=r"missing: role reporting", variables=in_live)
@@ -71,7 +71,7 @@ def role_missing(ground: Ground) -> Iterator[Variables]:
     ground.backup()
     yield {}
     ground.sql(ROLE)
-    ground.backup()
+    ground.renew()
 
 
 @fault(
@@ -83,7 +83,7 @@ def grant_missing(ground: Ground) -> Iterator[Variables]:
     ground.backup()
     yield {}
     ground.sql("GRANT SELECT ON shop.customer TO reporting")
-    ground.backup()
+    ground.renew()
 
 
 @fault(
@@ -95,7 +95,7 @@ def function_missing(ground: Ground) -> Iterator[Variables]:
     ground.backup()
     yield {}
     ground.sql("CREATE FUNCTION shop.gross(net int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT net * 119 / 100'")
-    ground.backup()
+    ground.renew()
 
 
 @fault("a role lost by the backup (phantom)", "roles", says=r"not as backed up: ghost is missing", variables=in_live)
@@ -103,7 +103,7 @@ def role_lost(ground: Ground) -> Iterator[Variables]:
     with phantom(ground) as manifest:
         another(manifest["cluster"]["roles"], "reporting", "ghost")
     yield {}
-    ground.backup()
+    ground.renew()
 
 
 @fault(
@@ -120,7 +120,7 @@ def grant_lost(ground: Ground) -> Iterator[Variables]:
         role = first(item for item in held if "=SELECT/" in item and not item.startswith("10="))
         grants[key][1] = ",".join([*held, role.replace("=SELECT/", "=UPDATE/")])
     yield {}
-    ground.backup()
+    ground.renew()
 
 
 @fault("a function lost by the backup (phantom)", "functions", says=r"shop.ghost\(\) is missing", variables=in_live)
@@ -128,7 +128,7 @@ def function_lost(ground: Ground) -> Iterator[Variables]:
     with phantom(ground) as manifest:
         another(of_database(manifest)["objects"]["functions"], "shop.gross(net integer)", "shop.ghost()")
     yield {}
-    ground.backup()
+    ground.renew()
 
 
 @fault(
@@ -140,7 +140,7 @@ def table_lost(ground: Ground) -> Iterator[Variables]:
         like = first(item for item in relations.values() if item["name"] == "note")
         relations["4000000000"] = {**like, "name": "ghost", "path": "base/5/4000000000"}
     yield {}
-    ground.backup()
+    ground.renew()
 
 
 @fault(
@@ -152,7 +152,7 @@ def rows_lost(ground: Ground) -> Iterator[Variables]:
         relations = of_database(manifest)["relations"]
         first(item for item in relations.values() if item["name"] == "note")["rows"] += 1
     yield {}
-    ground.backup()
+    ground.renew()
 
 
 @fault(
@@ -166,7 +166,7 @@ def sequence_behind(ground: Ground) -> Iterator[Variables]:
         ground.sql("SELECT setval('shop.customer_id_seq', 10)")
     yield {}
     ground.sql("SELECT setval('shop.customer_id_seq', 2000)")
-    ground.backup()
+    ground.renew()
 
 
 def small_rpo(ground: Ground) -> Variables:

@@ -8,6 +8,7 @@ Playbooks run as a user runs them; modules also run alone, which takes a third o
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import fcntl
 import importlib.util
@@ -88,6 +89,10 @@ class Played:
     code: int
     output: str
 
+    def told(self) -> str:
+        """The output in one line, because YAML folds long messages."""
+        return " ".join(self.output.split())
+
     def errors(self) -> list[str]:
         """The `msg` of every failed task, each as one line, and errors outside of tasks."""
         found = re.findall(r"^fatal: .*?=> *\n((?:    .*\n)+)", self.output + "\n", re.MULTILINE)
@@ -109,6 +114,14 @@ class Running:
         """Wait for the end."""
         code = self.popen.wait(seconds)
         return Played(code, self.log.read_text())
+
+    def result(self, fails: bool = False) -> dict[str, Any]:
+        """Wait for a module's end; returns what it says."""
+        done = self.end()
+        assert done.output.lstrip().startswith("{"), done.output
+        result: dict[str, Any] = json.loads(done.output)
+        assert bool(result.get("failed")) is fails, done.output
+        return result
 
     def kill(self) -> None:
         """SIGKILL for this process alone; its children live on."""
@@ -193,11 +206,7 @@ class Estate:
 
     def module(self, word: str, fails: bool = False, **options: Any) -> dict[str, Any]:
         """Run a module to its end; returns its result."""
-        done = self.begin_module(word, **options).end()
-        assert done.output.lstrip().startswith("{"), done.output
-        result: dict[str, Any] = json.loads(done.output)
-        assert bool(result.get("failed")) is fails, done.output
-        return result
+        return self.begin_module(word, **options).result(fails)
 
     def _begin(self, argv: list[str], name: str, stdin: str | None, cwd: Path) -> Running:
         handle, path = tempfile.mkstemp(prefix=f"{name}-", suffix=".log", dir=self.logs)
@@ -273,6 +282,20 @@ class Estate:
                 if ours and pid not in servers and alive(pid):
                     found[pid] = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
         return found
+
+    def backends(self, data_dir: Path | str) -> list[str]:
+        """What the processes of a server say that they are doing."""
+        lines = []
+        for pid in self.processes_in(data_dir):
+            with contextlib.suppress(OSError):
+                lines.append(Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+        return lines
+
+    def verdicts(self) -> list[str]:
+        """What the ledger says of every drill, the oldest first."""
+        records = sorted((self.evidence / "ledger/orders").glob("*.dsse.json"))
+        statements = (json.loads(base64.b64decode(json.loads(path.read_text())["payload"])) for path in records)
+        return [statement["predicate"]["verdict"] for statement in statements]
 
     def process(self, *words: str) -> int:
         """Wait for a process with all these words in its command line; returns its id."""

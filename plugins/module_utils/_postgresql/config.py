@@ -46,7 +46,7 @@ def config(params: Params, check_mode: bool) -> Outcome:
     if stale and not check_mode:
         with host_lock(str(server.data_dir), "config"):
             _validate(server, files)
-            old = {path: read_text(path) for path in stale}
+            old = {path: _kept(path) for path in stale}
             for path, text in stale.items():
                 path.parent.mkdir(exist_ok=True)
                 write_atomic(path, text, 0o644 if path == base else 0o640)
@@ -162,14 +162,22 @@ def _unread(server: Server, files: Mapping[Path, str]) -> bool:
     return any(loaded < path.stat().st_mtime < time.time() for path in files)
 
 
-def _apply(server: Server, old: Mapping[Path, str]) -> None:
+def _kept(path: Path) -> tuple[str, int] | None:
+    """What a file holds and its mode, None where there is none."""
+    return (read_text(path), path.stat().st_mode & 0o777) if path.exists() else None
+
+
+def _apply(server: Server, old: Mapping[Path, tuple[str, int] | None]) -> None:
     """Reload a running server; put the old files back where it rejects the new authentication rules."""
     if not server.running():
         return
     rejected = _reloaded_errors(server)
     if rejected:
-        for path, text in old.items():
-            write_atomic(path, text, 0o640)
+        for path, was in old.items():
+            if was is None:
+                path.unlink()
+            else:
+                write_atomic(path, *was)
         if old:
             _reloaded_errors(server)
         back = ", the old ones are back" if old else ""
@@ -189,11 +197,13 @@ def _reloaded_errors(server: Server) -> str:
 def _report(server: Server, declared: Mapping[str, Any], ours: str, outcome: Outcome) -> None:
     """Tell what awaits a restart, and what another place (postgresql.auto.conf, the command line) overrides."""
     query = """SELECT name, pending_restart, source, coalesce(sourcefile, '') FROM pg_settings
-               WHERE name = ANY(%s) OR pending_restart ORDER BY name"""
+               WHERE lower(name) = ANY(%s) OR pending_restart ORDER BY lower(name)"""
+    # PostgreSQL writes some names in mixed case: TimeZone, DateStyle.
+    own = [name.lower() for name in declared]
     with server.connect() as connection:
-        rows = connection.execute(query, ([name.lower() for name in declared],)).fetchall()
+        rows = connection.execute(query, (own,)).fetchall()
     outcome.facts["restart_required"] = [name for name, pending, _source, _file in rows if pending]
     for name, pending, source, file in rows:
-        if name in declared and not pending and not file.endswith(ours):
+        if name.lower() in own and not pending and not file.endswith(ours):
             outcome.facts["overridden"].append(name)
             outcome.warnings.append(f"{name} is set elsewhere and that wins: {file or source}")

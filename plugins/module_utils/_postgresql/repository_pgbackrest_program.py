@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import subprocess
 from typing import Any
 
@@ -90,6 +91,13 @@ class Pgbackrest:
             # Seen with 2.45, whenever there is WAL in the archive.
             return (
                 "pgbackrest verify crashes on a repository behind SSH in this version; run it on the repository's host"
+            )
+        if command in _READING and code == -signal.SIGSEGV:
+            # Seen with 2.45, where the repository's host has a key that does not fit.
+            return (
+                f"the repository of stanza {self.stanza} can't be read: pgbackrest {command} crashes, as it does "
+                "behind "
+                "SSH when the repository is encrypted with another key; run it on its own host, where it says why"
             )
         if _UNREACHABLE.search(text) or (command in _READING and _UNREADABLE.search(text)):
             return f"the repository can't be reached: {said}"

@@ -109,7 +109,8 @@ def test_times_without_a_zone_are_refused(text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     ["", "now", "yesterday", "08:00:00+00", "2026-13-21 08:00:00+00", "2026-11-21 25:00:00+00",
-     "2026-11-21 08:00:00 UTC", "2026-11-21 08:00:00 Europe/Berlin", "1763712000", "0001-01-01 00:00:00+14", "2026-11-21 08:00:00+99"],
+     "2026-11-21 08:00:00 UTC", "2026-11-21 08:00:00 Europe/Berlin", "1763712000", "0001-01-01 00:00:00+14",
+     "2026-11-21 08:00:00+99"],
 )  # fmt: skip
 def test_what_is_no_time_is_refused(text: str) -> None:
     with pytest.raises(OpsError, match=r"is no time such as 2026-11-21 08:00:00\+00"):

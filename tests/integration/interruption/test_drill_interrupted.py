@@ -1,0 +1,75 @@
+# Copyright (c) 2026, boringdb.ops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`restore_drill` whose controller, worker, or restored server is killed. Production's data is left nowhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from estate import Estate, await_, kill, parent
+from expiry import expire
+from holds import bin_dir, held
+
+HALF = 'mkdir -p "$4" && /bin/cp -a "${3%.}base" "$4"'
+SLEEP = [{"name": "slow", "database": "postgres", "query": "SELECT count(*) FROM pg_sleep(600)", "expected": "1"}]
+
+
+@pytest.fixture(autouse=True)
+def clean(estate: Estate) -> Iterator[None]:
+    """The repository stays as it is, and nothing of the copy is left."""
+    estate.start()
+    before = estate.tree(estate.backups)
+    yield
+    estate.assert_clean()
+    assert estate.tree(estate.backups) == before
+
+
+def test_a_killed_controller_leaves_the_worker_and_the_next_drills_refuse_then_verify(estate: Estate) -> None:
+    with held(estate, "cp", "repository/backup", HALF) as hold:
+        first = estate.begin("restore_drill", db_bin_dir=bin_dir(estate))
+        worker = parent(hold.reached())
+        first.kill()
+        # Another drill is refused, names the holder, and leaves the other one's copy alone, also when it tears down.
+        second = estate.play("restore_drill")
+        assert second.code == 2
+        assert f"{estate.copy} is in use by restore (pid {worker}, since " in second.told()
+        assert "Traceback" not in second.output
+        assert (estate.copy / "base").is_dir()
+        assert estate.verdicts()[-1] == "error"
+        hold.release()
+    await_(lambda: estate.postmaster(estate.copy), "the copy that the worker finishes")
+    await_(lambda: worker not in estate.processes(), "the worker's end")
+    assert "verified" in estate.converge("restore_drill", "-vvv")
+    assert estate.verdicts()[-1] == "verified"
+
+
+def test_a_killed_worker_is_a_recorded_error_and_nothing_is_left(estate: Estate) -> None:
+    with held(estate, "cp", "repository/backup", HALF) as hold:
+        drill = estate.begin("restore_drill", db_bin_dir=bin_dir(estate))
+        kill(parent(hold.reached()))
+        done = drill.end()
+    assert done.code == 2
+    assert "Traceback" not in done.output
+    assert "the worker on drill ended without a result (exit code 137: Killed)" in done.told()
+    assert estate.verdicts()[-1] == "error"
+    estate.assert_clean()
+
+
+def test_a_copy_whose_server_dies_is_recorded_and_kept_on_request(estate: Estate) -> None:
+    drill = estate.begin("restore_drill", restore_drill_invariants=SLEEP, restore_drill_keep_failed=True)
+    await_(lambda: estate.postmaster(estate.copy), "the copy's server", 60)
+    await_(lambda: any("SELECT" in line for line in estate.backends(estate.copy)), "the slow invariant", 60)
+    estate.kill_server(estate.copy)
+    done = drill.end()
+    assert done.code == 2
+    assert "Traceback" not in done.output
+    assert estate.verdicts()[-1] in ("error", "failed")
+    assert (estate.copy / "PG_VERSION").exists()
+    # It is kept until its time is over, also from the next drill, which would not keep one.
+    second = estate.play("restore_drill")
+    assert second.code == 2
+    assert "holds a copy kept until" in second.told()
+    assert (estate.copy / "PG_VERSION").exists()
+    expire(estate)
