@@ -20,7 +20,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     """Say aloud what a machine could not show. Continuous integration must show everything: there a skip fails."""
     skipped = terminalreporter.stats.get("skipped", [])
     if skipped and os.environ.get("CI") == "true":
-        terminalreporter.write_line(f"{len(skipped)} tests were skipped, which continuous integration may not", red=True)
+        terminalreporter.write_line(
+            f"{len(skipped)} tests were skipped, which continuous integration may not", red=True
+        )
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -36,11 +36,11 @@ options:
       - V(stopped) stops it and returns the summary. The files stay.
       - V(checked) looks for every acknowledged row on the server that the login options name, which may be another one
         than the probe wrote to. It changes nothing and does not fail on lost rows, see RV(status).
-      - V(info) tells whether it runs, and the summary so far.
+      - V(measured) tells whether it runs, and the summary so far.
       - V(absent) stops it, drops the schema C(boringdb_probe) and removes the files. Should the server be away, the
         module fails and the files stay.
     type: str
-    choices: [started, stopped, checked, info, absent]
+    choices: [started, stopped, checked, measured, absent]
     default: started
   engine:
     description: The database engine of the server.
@@ -171,117 +171,117 @@ directory:
   type: str
 running:
   description: Whether the run is being written.
-  returned: O(state=started), O(state=stopped), O(state=info)
+  returned: O(state=started), O(state=stopped), O(state=measured)
   type: bool
 pid:
   description: The background program's process id.
-  returned: O(state=started), O(state=stopped), O(state=info)
+  returned: O(state=started), O(state=stopped), O(state=measured)
   type: int
 acknowledged:
   description: Rows that the server acknowledged.
-  returned: O(state=stopped), O(state=info), O(state=checked)
+  returned: O(state=stopped), O(state=measured), O(state=checked)
   type: int
   sample: 12000
 first_ack:
   description: When the first row was acknowledged.
-  returned: O(state=stopped), O(state=info)
+  returned: O(state=stopped), O(state=measured)
   type: str
 last_ack:
   description: When the last row was acknowledged.
-  returned: O(state=stopped), O(state=info)
+  returned: O(state=stopped), O(state=measured)
   type: str
 clients:
   description: Connections that write.
-  returned: O(state=stopped), O(state=info)
+  returned: O(state=stopped), O(state=measured)
   type: int
 rate:
   description: Rows per second and client that were asked for.
-  returned: O(state=stopped), O(state=info)
+  returned: O(state=stopped), O(state=measured)
   type: float
 rows_per_second:
   description: Rows per second of all clients that were acknowledged.
-  returned: O(state=stopped), O(state=info)
+  returned: O(state=stopped), O(state=measured)
   type: float
 seconds:
   description: How long the probe ran.
-  returned: O(state=stopped), O(state=info)
+  returned: O(state=stopped), O(state=measured)
   type: float
 target:
   description: Where it wrote to.
-  returned: O(state=stopped), O(state=info)
+  returned: O(state=stopped), O(state=measured)
   type: str
 synchronous_commit:
   description: The server's setting for the probe's role. With V(off) an acknowledgement promises nothing.
-  returned: O(state=stopped), O(state=info)
+  returned: O(state=stopped), O(state=measured)
   type: str
 largest_gap_ms:
   description: The longest time without an acknowledged commit of any client, in milliseconds.
-  returned: O(state=stopped), O(state=info)
+  returned: O(state=stopped), O(state=measured)
   type: float
   sample: 97.412
 largest_gap_from:
   description: When that gap began, the last acknowledgement before it.
-  returned: O(state=stopped), O(state=info)
+  returned: O(state=stopped), O(state=measured)
   type: str
 largest_gap_to:
   description: When it ended.
-  returned: O(state=stopped), O(state=info)
+  returned: O(state=stopped), O(state=measured)
   type: str
 largest_gap_open:
   description: Whether no commit ended it, so that the gap is at least this long.
-  returned: O(state=stopped), O(state=info)
+  returned: O(state=stopped), O(state=measured)
   type: bool
 largest_client_gap_ms:
   description: The longest time that any one client was without an acknowledged commit.
-  returned: O(state=stopped), O(state=info)
+  returned: O(state=stopped), O(state=measured)
   type: float
 commit_ms:
   description: Round trips from sending a row to its acknowledgement, C(p50), C(p99) and C(max), in milliseconds.
-  returned: O(state=stopped), O(state=info)
+  returned: O(state=stopped), O(state=measured)
   type: dict
 errors:
   description: Failed attempts to write or to connect, of every kind.
-  returned: O(state=stopped), O(state=info)
+  returned: O(state=stopped), O(state=measured)
   type: int
 read_only_errors:
   description: Those among them that met a read-only server.
-  returned: O(state=stopped), O(state=info)
+  returned: O(state=stopped), O(state=measured)
   type: int
 errors_by_kind:
   description: Errors by C(connect), C(write), C(read_only), C(timeout), and C(warning) (committed, but not as asked).
-  returned: O(state=stopped), O(state=info)
+  returned: O(state=stopped), O(state=measured)
   type: dict
 errors_by_class:
   description: Errors by the class that psycopg gives them.
-  returned: O(state=stopped), O(state=info)
+  returned: O(state=stopped), O(state=measured)
   type: dict
 first_error:
   description: The first error with C(time), C(client), C(id), C(kind), C(sqlstate), C(class), C(message).
-  returned: O(state=stopped), O(state=info)
+  returned: O(state=stopped), O(state=measured)
   type: dict
 last_error:
   description: The last error.
-  returned: O(state=stopped), O(state=info)
+  returned: O(state=stopped), O(state=measured)
   type: dict
 sessions:
   description: How often the run was started.
-  returned: O(state=stopped), O(state=info)
+  returned: O(state=stopped), O(state=measured)
   type: int
 interrupted_sessions:
   description: How often its program was killed.
-  returned: O(state=stopped), O(state=info)
+  returned: O(state=stopped), O(state=measured)
   type: int
 probe_stalls:
   description: How often the probe itself was held up by 50 ms or more, which is no fault of the server.
-  returned: O(state=stopped), O(state=info)
+  returned: O(state=stopped), O(state=measured)
   type: int
 probe_stall_max_ms:
   description: By how much at most, in milliseconds.
-  returned: O(state=stopped), O(state=info)
+  returned: O(state=stopped), O(state=measured)
   type: float
 damaged_lines:
   description: Lines of the acknowledgement file that cannot be read, after a power cut of the probe's host.
-  returned: O(state=stopped), O(state=info), O(state=checked)
+  returned: O(state=stopped), O(state=measured), O(state=checked)
   type: int
 status:
   description:
@@ -374,7 +374,7 @@ def main() -> None:
     spec = {
         "state": {
             "type": "str",
-            "choices": ["started", "stopped", "checked", "info", "absent"],
+            "choices": ["started", "stopped", "checked", "measured", "absent"],
             "default": "started",
         },
         "engine": {"type": "str", "default": "postgresql", "choices": ["postgresql"]},

@@ -45,7 +45,7 @@ def terminated(number: int, frame: FrameType | None) -> None:
 def show(caught: Caught) -> None:
     """One line, and one more for each thing that was not as it must be."""
     word = "MISSED" if caught.misses else "caught"
-    checks = ",".join(caught.checks) or "none"
+    checks = ",".join(caught.checks) or "refused"
     print(f"{word}  {caught.fault:<26} check={checks} verdict={caught.verdict}  {caught.seconds:.1f}", flush=True)
     for miss in caught.misses:
         print(f"        {miss}", flush=True)

@@ -35,7 +35,7 @@ def target_too_late(ground: Ground) -> Iterator[Variables]:
     yield {"restore_drill_target_type": "time", "restore_drill_target": tomorrow.isoformat()}
 
 
-@fault("a target LSN that is none", "target_in_window", says=r"target 'three' is no LSN")
+@fault("a target LSN that is none", verdict="error", says=r"refused: target 'three' is no LSN")
 def target_lsn_bad(ground: Ground) -> Iterator[Variables]:
     del ground
     yield {"restore_drill_target_type": "lsn", "restore_drill_target": "three"}

@@ -36,7 +36,7 @@ class Fault:
     """One thing that goes wrong.
 
     :param inject: brings it about, yields the drill's variables that belong to it, and undoes it
-    :param checks: exactly the required checks that must not pass
+    :param checks: exactly the required checks that must not pass; none where the drill's options are refused at once
     :param says: what the one line that tells the cause must match
     :param variables: the drill's variables, with the fault and without it
     :param leaves: whether files of the copy are left, because that is the fault

@@ -77,7 +77,7 @@ def write_page() -> list[str]:
         if not found or found["misses"]:
             unclaimed.append(fault.name)
             continue
-        checks = ", ".join(f"`{check}`" for check in found["checks"])
+        checks = ", ".join(f"`{check}`" for check in found["checks"]) or "refused at once"
         rows.append(f"| `{fault.name}` | {fault.what} | {fault.ground} | {checks} | {found['verdict']} |\n")
     drills = [
         f"| {int(number) + 1} | {item['state']} | {item['seed']} | verified |\n"

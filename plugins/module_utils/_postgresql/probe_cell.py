@@ -117,7 +117,7 @@ def _stopped(params: Params, check_mode: bool) -> Outcome:
     return Outcome(changed=True, facts=facts, before=f"running, run {run}\n", after="not running\n")
 
 
-def _info(params: Params, unused_check_mode: bool) -> Outcome:
+def _measured(params: Params, unused_check_mode: bool) -> Outcome:
     return Outcome(facts=_summary(_layout(params), params["run"]))
 
 
@@ -150,4 +150,4 @@ def _absent(params: Params, check_mode: bool) -> Outcome:
     return Outcome(changed=bool(before), before=text, facts={"directory": str(layout.directory)}, warnings=warnings)
 
 
-STATES = {"started": _started, "stopped": _stopped, "absent": _absent, "checked": _checked, "info": _info}
+STATES = {"started": _started, "stopped": _stopped, "absent": _absent, "checked": _checked, "measured": _measured}

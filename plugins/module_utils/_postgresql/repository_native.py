@@ -40,7 +40,8 @@ class NativeRepository:
         self._program = program
 
     def tool_version(self) -> str:
-        return run([self._program("pg_verifybackup"), "--version"]).stdout.split()[-1]
+        # pg_basebackup (PostgreSQL) 15.14 (Debian 15.14-0+deb12u1)
+        return run([self._program("pg_basebackup"), "--version"]).stdout.split()[2]
 
     def backups(self) -> list[Backup]:
         if not self.backup_path.is_dir():

@@ -96,8 +96,7 @@ class Pgbackrest:
             # Seen with 2.45, where the repository's host has a key that does not fit.
             return (
                 f"the repository of stanza {self.stanza} can't be read: pgbackrest {command} crashes, as it does "
-                "behind "
-                "SSH when the repository is encrypted with another key; run it on its own host, where it says why"
+                "behind SSH when the repository is encrypted with another key; run it on its host, where it says why"
             )
         if _UNREACHABLE.search(text) or (command in _READING and _UNREADABLE.search(text)):
             return f"the repository can't be reached: {said}"

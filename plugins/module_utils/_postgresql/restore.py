@@ -16,6 +16,7 @@ import os
 import random
 import shutil
 import socket
+import tempfile
 import time
 from collections.abc import Iterator
 from datetime import datetime, timezone
@@ -115,19 +116,15 @@ class _Restore:
         """Plan, refuse or restore, and return what was reached with its checks."""
         data_dir = self.server.data_dir
         if check_mode:
-            # The plan reads the repository and writes nothing but single segments into a scratch directory.
-            self._place_is_free()
-            plan = self._plan()
-            shutil.rmtree(time_to_live.scratch(data_dir), ignore_errors=True)
-            self._refuse_unless_sound()
-            return Outcome(True, self._result(plan), "copy: absent\n", f"copy: {plan.backup.label}\n")
+            return self._only_plan()
         with host_lock(str(data_dir), "restore", self.params["lock_timeout"]):
-            self._clean_up_own_leftover()
+            if self._own_leftover() is not None:
+                time_to_live.remove(self.server)
             try:
                 self._place_is_free()
                 # Before the plan, which fetches WAL to read it: that is production's data, too.
                 with self._claimed():
-                    plan = self._plan()
+                    plan = self._plan(time_to_live.scratch(data_dir))
                     self._settings_are_accepted()
                     self._refuse_unless_sound()
                 self._lay_down(plan)
@@ -137,6 +134,19 @@ class _Restore:
                 raise self._told(exc) from exc
             finally:
                 shutil.rmtree(time_to_live.scratch(data_dir), ignore_errors=True)
+        return Outcome(True, self._result(plan), "copy: absent\n", f"copy: {plan.backup.label}\n")
+
+    def _only_plan(self) -> Outcome:
+        """Check mode: what reads the repository writes nothing but single segments, and those elsewhere."""
+        try:
+            # A copy of ours is no obstacle: it would be removed first.
+            if self._own_leftover() is None:
+                self._place_is_free()
+            with tempfile.TemporaryDirectory(prefix="boringdb-") as scratch:
+                plan = self._plan(Path(scratch))
+            self._refuse_unless_sound()
+        except (OpsError, OSError) as exc:
+            raise self._told(exc) from exc
         return Outcome(True, self._result(plan), "copy: absent\n", f"copy: {plan.backup.label}\n")
 
     @contextlib.contextmanager
@@ -163,24 +173,24 @@ class _Restore:
             self.checks.append(failed(name, expected="restored", actual="not restored", message=text))
         return OpsError(text, **{**self.facts, "checks": [check.to_dict() for check in self.checks]})
 
-    def _clean_up_own_leftover(self) -> None:
+    def _own_leftover(self) -> dict[str, Any] | None:
+        """What the marker of a copy in the place says, None where none is. Raises OpsError for one that is kept."""
         said = time_to_live.marker(self.server.data_dir)
         if said and said.get("kept") and time.time() < said["until"]:
             until = stamp(datetime.fromtimestamp(said["until"], timezone.utc))
             raise OpsError(
                 f"refused: {self.server.data_dir} holds a copy kept until {until}; remove it with state absent"
             )
-        if said:
-            time_to_live.remove(self.server)
+        return said
 
     # --- plan -----------------------------------------------------------------------------------------------
 
-    def _plan(self) -> Plan:
+    def _plan(self, scratch: Path) -> Plan:
         repository = self._open()
         backup = self._chosen(repository)
         self._fits(backup)
         try:
-            archive = Archive(repository, self.server.program("pg_waldump"), time_to_live.scratch(self.server.data_dir))
+            archive = Archive(repository, self.server.program("pg_waldump"), scratch)
         except OpsError as exc:
             raise self._failing("repository", "reachable", str(exc)) from exc
         try:

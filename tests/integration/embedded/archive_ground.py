@@ -85,7 +85,9 @@ class Source:
             f"BEGIN; INSERT INTO events VALUES ({number}, repeat('x', 100)); "
             "SELECT pg_current_wal_insert_lsn(), txid_current(); COMMIT"
         ).split("|")
-        query = "SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US+00'), pg_current_wal_lsn()"
+        query = (
+            "SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US+00'), pg_current_wal_lsn()"
+        )
         time, lsn = self.sql(query).split("|")
         return Moment(number, int(xid), time, lsn, inside)
 

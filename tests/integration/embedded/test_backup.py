@@ -102,7 +102,10 @@ def test_an_archive_that_fails_is_refused_before_the_backup(source: Source) -> N
     before = labels(source)
     source.sql("SELECT pg_create_restore_point('x')", "SELECT pg_switch_wal()")
     await_(
-        lambda: source.sql("SELECT last_failed_time > coalesce(last_archived_time, '-infinity') FROM pg_stat_archiver") == "t",
+        lambda: (
+            source.sql("SELECT last_failed_time > coalesce(last_archived_time, '-infinity') FROM pg_stat_archiver")
+            == "t"
+        ),
         what="the archiver's failure",
     )
     told = source.backup(fails=True)["msg"]
@@ -187,7 +190,9 @@ def test_one_backup_at_a_time(source: Source) -> None:
 def test_backups_of_other_hands_are_listed_too(source: Source) -> None:
     """A repository may itself be one backup that somebody took with pg_basebackup."""
     place = source.backups / "by-hand"
-    mapped = [f"--tablespace-mapping={source.home}/space={source.home}/mapped"] if (source.home / "space").exists() else []
+    mapped = (
+        [f"--tablespace-mapping={source.home}/space={source.home}/mapped"] if (source.home / "space").exists() else []
+    )
     source.server.run(
         "pg_basebackup", "-h", source.server.socket_dir, "-p", str(source.server.port), "-U", "postgres", "-D", place,
         "--checkpoint=fast", *mapped,

@@ -79,9 +79,9 @@ def test_a_whole_life(call: Call, directory: Path, server: Server) -> None:
     assert alive(started["pid"])
     assert oct(directory.stat().st_mode)[-3:] == "700"
     # The module and its archive are gone: the worker writes on.
-    seen = call("info")
+    seen = call("measured")
     assert (seen["running"], seen["changed"], seen["pid"]) == (True, False, started["pid"])
-    await_(lambda: call("info")["acknowledged"] > seen["acknowledged"])
+    await_(lambda: call("measured")["acknowledged"] > seen["acknowledged"])
     assert call("started", check=True, clients=2, rate=100)["changed"] is False
     again = call("started", clients=2, rate=100)
     assert (again["changed"], again["pid"], again["run"]) == (False, started["pid"], started["run"])
@@ -107,7 +107,7 @@ def test_a_whole_life(call: Call, directory: Path, server: Server) -> None:
     assert call("absent")["changed"] is False
     assert call("absent", check=True)["changed"] is False
     assert "no probe has run" in call("checked", fails=True)["msg"]
-    assert call("info")["running"] is False
+    assert call("measured")["running"] is False
 
 
 def test_a_password_is_shown_nowhere(call: Call, directory: Path, server: Server) -> None:
@@ -127,8 +127,8 @@ def test_a_password_is_shown_nowhere(call: Call, directory: Path, server: Server
     # The worker still has it: it reconnects.
     server.stop("immediate")
     server.start()
-    seen = call("info")["acknowledged"]
-    await_(lambda: call("info")["acknowledged"] > seen)
+    seen = call("measured")["acknowledged"]
+    await_(lambda: call("measured")["acknowledged"] > seen)
     refused = call("started", fails=True, conninfo={"password": "x"}, **login)
     assert "conninfo must not hold password" in refused["msg"]
 

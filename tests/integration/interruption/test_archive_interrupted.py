@@ -95,7 +95,10 @@ def _waits(pid: int) -> bool:
 @pytest.fixture
 def full(archive: Path) -> Iterator[Path]:
     """A file system of one megabyte."""
-    if not ROOT or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(archive)], check=False).returncode:
+    if (
+        not ROOT
+        or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(archive)], check=False).returncode
+    ):
         pytest.skip("only root may mount one")
     yield archive
     subprocess.run(["umount", str(archive)], check=True)

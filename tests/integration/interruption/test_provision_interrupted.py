@@ -16,14 +16,18 @@ from holds import bin_dir, held, slowed
 def test_a_killed_initdb_is_begun_again(estate: Estate) -> None:
     place = {**estate.server(), "data_dir": str(estate.home / "new/data"), "state": "initialized"}
     with held(estate, "initdb", before='mkdir -p "$2" && echo 16 > "$2/PG_VERSION"') as hold:
-        running = estate.begin_module("instance", **{**place, "bin_dir": bin_dir(estate)}, superuser_password="s3cret word")
+        running = estate.begin_module(
+            "instance", **{**place, "bin_dir": bin_dir(estate)}, superuser_password="s3cret word"
+        )
         tool = hold.reached()
         kill(parent(tool))
         running.popen.wait()
         await_(lambda: tool not in estate.processes(), "the end of initdb")
     assert (estate.home / "new/data.initializing/PG_VERSION").exists(), "nothing was begun: the test proves nothing"
     assert not (estate.home / "new/data").exists()
-    assert b"s3cret word" not in b"".join(path.read_bytes() for path in (estate.home / "new").rglob("*") if path.is_file())
+    assert b"s3cret word" not in b"".join(
+        path.read_bytes() for path in (estate.home / "new").rglob("*") if path.is_file()
+    )
     assert estate.module("instance", **place)["changed"] is True
     assert estate.module("instance", **place)["changed"] is False
     assert [path.name for path in (estate.home / "new").iterdir()] == ["data"]
