@@ -57,7 +57,7 @@ def command(word: str, python: str = sys.executable, owner: str = OWNER) -> list
 def options(given: dict[str, Any], check: bool = False, diff: bool = True) -> str:
     """What a module reads from its standard input."""
     own = {"_ansible_check_mode": check, "_ansible_diff": diff, "_ansible_remote_tmp": "/tmp", "_ansible_tmpdir": None}
-    return json.dumps({"ANSIBLE_MODULE_ARGS": {**given, **own}})
+    return json.dumps({"ANSIBLE_MODULE_ARGS": {**own, **given}})
 
 
 def environment(**more: str) -> dict[str, str]:

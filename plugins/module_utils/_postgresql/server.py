@@ -29,7 +29,9 @@ except ImportError:
 #: pg_controldata's words for a server that was stopped in good order.
 CLEAN_STATES = ("shut down", "shut down in recovery")
 
-_TELLING = re.compile(r"FATAL|PANIC|ERROR|HINT|DETAIL|unrecognized|invalid|incorrect|wrong size|unexpected")
+_TELLING = re.compile(
+    r"FATAL|PANIC|ERROR|HINT|DETAIL|unrecognized|invalid|incorrect|wrong size|unexpected|is from different"
+)
 
 #: Options of every module that works on one server; the doc fragment `server` describes them.
 SERVER_OPTIONS: dict[str, dict[str, Any]] = {
@@ -187,9 +189,11 @@ class Server:
         return self.pid() != 0
 
     def accepting(self) -> bool:
-        """Whether the server answers connections; asked without an account, as pg_isready does."""
+        """Whether the server answers connections, as pg_isready asks: it need not let anybody in."""
         require_psycopg()
-        where = f"host={self.socket_dir} port={self.port} connect_timeout=2"
+        # Named, lest this account's own name leave a misleading FATAL in the log.
+        account = {"user": self.login_user, "dbname": self.login_db}
+        where = psycopg.conninfo.make_conninfo("", host=self.socket_dir, port=self.port, connect_timeout=2, **account)
         return bool(psycopg.pq.PGconn.ping(where.encode()) == psycopg.pq.Ping.OK)
 
     def await_ready(self, seconds: float) -> None:
@@ -241,8 +245,7 @@ class Server:
             argv += ["-s", "-l", str(self.log_file)]
             # pg_ctl hands -o to a shell.
             settings = f"-c config_file={shlex.quote(str(self.config_dir / 'postgresql.conf'))} {options}".strip()
-            # pg_ctl asks whether it is up; as this account's name that would leave a misleading FATAL in the log.
-            run([*argv, "-o", settings], daemon=True, check=False, env={"PGUSER": self.login_user})
+            run([*argv, "-o", settings], daemon=True, check=False)
         else:
             run(["systemctl", "start", self.service], timeout=seconds)
         self.await_ready(seconds)

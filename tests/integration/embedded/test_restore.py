@@ -60,7 +60,7 @@ def history(template: Callable[[int], Path]) -> Iterator[History]:
         where = f"host={source.server.socket_dir} port={source.server.port} user=postgres dbname=postgres"
         source.server.psql(
             "CREATE TABLE feed (id int PRIMARY KEY)",
-            f"CREATE SUBSCRIPTION feed CONNECTION '{where}' PUBLICATION feed WITH (create_slot = false, slot_name = 'feed')",
+            f"CREATE SUBSCRIPTION feed CONNECTION '{where}' PUBLICATION feed WITH (create_slot = false)",
             dbname="other",
         )
         await_(lambda: source.sql("SELECT active FROM pg_replication_slots") == "t", what="the subscription")
@@ -149,9 +149,10 @@ def test_immediate_stops_where_the_backup_is_consistent(history: History, copy: 
 
 
 def test_latest_brings_back_everything_isolated(history: History, copy: Copy) -> None:
+    before = history.source.tree(copy.home, history.source.backups)
     planned = copy.restore(check=True)
     assert (planned["changed"], planned["diff"]["after"]) == (True, f"copy: {history.second}\n")
-    assert not copy.home.exists()
+    assert history.source.tree(copy.home, history.source.backups) == before
     done = copy.restore()
     assert copy.rows() == list(range(1, 10))
     assert checks(done) == {**PASSED, "after_target": "skipped"}
@@ -168,8 +169,8 @@ def test_latest_brings_back_everything_isolated(history: History, copy: Copy) ->
         "max_logical_replication_workers", "max_connections", "max_prepared_transactions", "port", "fsync",
     )}  # fmt: skip
     assert shown == {
-        "archive_mode": "off", "listen_addresses": "", "primary_conninfo": "", "shared_preload_libraries": "", "ssl": "off",
-        "max_logical_replication_workers": "0", "max_connections": "40", "max_prepared_transactions": "3",
+        "archive_mode": "off", "listen_addresses": "", "primary_conninfo": "", "shared_preload_libraries": "",
+        "ssl": "off", "max_logical_replication_workers": "0", "max_connections": "40", "max_prepared_transactions": "3",
         "port": str(copy.server.port), "fsync": "off",
     }  # fmt: skip
     # The restored subscription is enabled, and yet nothing connects to the publisher.
@@ -205,11 +206,12 @@ def test_latest_brings_back_everything_isolated(history: History, copy: Copy) ->
 
 
 def test_a_random_target_is_repeatable(history: History, copy: Copy) -> None:
-    plans = [copy.restore(check=True, backup=history.first, target_type="random", seed=seed) for seed in (3, 3, 4, 5, 6)]
+    aim = {"backup": history.first, "target_type": "random"}
+    plans = [copy.restore(check=True, seed=seed, **aim) for seed in (3, 3, 4, 5, 6)]
     assert plans[0]["target"] == plans[1]["target"]
     assert len({plan["target"]["value"] for plan in plans}) > 1
     assert [plan["seed"] for plan in plans] == [3, 3, 4, 5, 6]
-    done = copy.restore(backup=history.first, target_type="random", seed=3)
+    done = copy.restore(seed=3, **aim)
     assert done["target"] == plans[0]["target"]
     assert checks(done) == PASSED
     value = done["target"]["value"].replace("T", " ").replace("Z", "+00")
@@ -354,7 +356,7 @@ def branched(history: History) -> Iterator[History]:
     data = source.home / "branch"
     source.as_owner("cp", "-a", str(source.backups / history.first), str(data))
     tablespace = next((data / "pg_tblspc").iterdir())
-    source.as_owner("cp", "-a", str((data / "pg_tblspc" / tablespace.name).resolve()), str(source.home / "branch-space"))
+    source.as_owner("cp", "-a", str(tablespace.resolve()), str(source.home / "branch-space"))
     tablespace.unlink()
     tablespace.symlink_to(source.home / "branch-space")
     branch = Server(free_port(), source.server.socket_dir, data, source.server.bin_dir, OWNER)

@@ -56,6 +56,26 @@ def test_a_killed_worker_takes_its_tool_with_it_and_the_next_run_converges(estat
     take(estate)
 
 
+def test_tablespaces_of_a_killed_backup_go_with_it(estate: Estate) -> None:
+    place = estate.home / "space"
+    # A replica on the same machine would have it in the same place: it replays all of this when it is over.
+    estate.module("instance", state="stopped", **estate.server("db2"))
+    estate.run("mkdir", str(place))
+    estate.sql(f"CREATE TABLESPACE space LOCATION '{place}'")
+    estate.sql("CREATE TABLE apart TABLESPACE space AS SELECT n, md5(n::text) FROM generate_series(1, 200000) n")
+    try:
+        running = begin(estate)
+        await_(lambda: list(estate.backups.glob(".tablespaces/*/*/*/*/*")), "a tablespace that is copied")
+        running.kill()
+        assert len(list(estate.backups.glob(".tablespaces/*"))) == 1
+        take(estate)
+        assert [path.name for path in estate.backups.glob(".tablespaces/*")] == estate.labels()[-1:]
+    finally:
+        estate.sql("DROP TABLE apart")
+        estate.sql("DROP TABLESPACE space")
+        estate.module("instance", state="started", **estate.server("db2"))
+
+
 def test_a_killed_tool_is_one_line_and_leaves_nothing(estate: Estate) -> None:
     running = begin(estate)
     kill(estate.process("pg_basebackup", ".partial"))
