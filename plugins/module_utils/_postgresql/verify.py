@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError, Preflight
+from ansible_collections.boringdb.ops.plugins.module_utils._core.lock import host_lock
 from ansible_collections.boringdb.ops.plugins.module_utils._core.module import Outcome, Params
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import lsn
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.catalogue import DATABASES
@@ -61,7 +62,13 @@ def verify(params: Params, check_mode: bool) -> Outcome:
     _options(params)
     if not server.running():
         raise OpsError(f"no server runs on {server.data_dir}; start the restored copy first")
-    subject = _subject(server, {**params, "_check_mode": check_mode}, begun)
+    # Another drill of this cluster would take the copy for a leftover and remove it.
+    with host_lock(str(server.data_dir), "verify"):
+        subject = _subject(server, {**params, "_check_mode": check_mode}, begun)
+        return _verified(subject, report, begun)
+
+
+def _verified(subject: Subject, report: Report, begun: float) -> Outcome:
     report_backup_bytes(subject, report)
     tally = scan(subject)
     report_relations(subject, tally, report)
