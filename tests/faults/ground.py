@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.faults.leftovers import left_behind
-from tests.faults.process import PROGRAMS, REPO, Broken, await_, free_ports, module, playbook, run
+from tests.faults.process import PROGRAMS, Broken, await_, free_ports, module, playbook, run
+from tests.modules import REPO
 
 Variables = dict[str, Any]
 HOME = Path(os.environ.get("BORINGDB_HOME") or f"/var/tmp/boringdb-faults-{os.getuid()}")
@@ -203,4 +204,12 @@ def _stop(pid: int, how: signal.Signals) -> None:
     """End one process of ours and wait for it."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, how)
-        await_(lambda: not Path(f"/proc/{pid}").exists(), f"the end of process {pid}")
+        await_(lambda: not _alive(pid), f"the end of process {pid}")
+
+
+def _alive(pid: int) -> bool:
+    """Whether a process runs; a dead one that nobody has waited for does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False

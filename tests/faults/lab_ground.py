@@ -14,7 +14,8 @@ from typing import Any
 
 from tests.faults.ground import CANARY, CLUSTER, LOAD, ROLE, Ground, Variables
 from tests.faults.leftovers import lock_path
-from tests.faults.process import REPO, Broken, playbook
+from tests.faults.process import Broken, playbook
+from tests.modules import REPO
 
 PRIMARY, REPOSITORY, DRILL = HOSTS = ("faultpg", "faultrepo", "faultdrill")
 KEY = "a key that only the repository's host knows"

@@ -17,7 +17,7 @@ from typing import Any
 from tests.faults.drill import drill, records
 from tests.faults.fault import FAULTS, Caught
 from tests.faults.ground import CLUSTER, Ground
-from tests.faults.process import REPO
+from tests.modules import REPO
 
 sys.path.insert(0, str(REPO / ".collections"))
 from ansible_collections.boringdb.ops.plugins.module_utils._core import dsse, keys

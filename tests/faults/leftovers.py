@@ -8,7 +8,7 @@ import os
 import sys
 from pathlib import Path
 
-from tests.faults.process import REPO
+from tests.modules import REPO
 
 sys.path.insert(0, str(REPO / ".collections"))
 # Under its own name, so that the lab may import it from here.

@@ -8,7 +8,7 @@ from typing import Any
 
 from tests.faults.clean import Clean
 from tests.faults.fault import FAULTS, Caught
-from tests.faults.process import REPO
+from tests.modules import REPO
 
 RESULTS = REPO / "build/faults.json"
 PAGE = REPO / "docs/faults.md"
@@ -28,6 +28,9 @@ caught when
 A *phantom* is an object that the backup's manifest names and the backup does not hold: what a backup that lost it
 looks like. For the ledger, the playbook `verify_evidence` and the independent program `tools/audit_evidence.py` must
 both name the kind of the change, and both be content without it.
+
+`subscription_in_source` is a trap rather than a fault: its drill has to verify, and the publisher's log must hold no
+connection from the drill host. `teardown_hindered` leaves files, and has to say so.
 
 | fault | what is done | ground | caught by | verdict |
 |---|---|---|---|---|

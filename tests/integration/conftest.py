@@ -16,7 +16,7 @@ for place in (HERE, HERE.parents[1] / ".collections"):
     if str(place) not in sys.path:
         sys.path.insert(0, str(place))
 
-pytest.register_assert_rewrite("estate", "holds", "expiry", "untouched")
+pytest.register_assert_rewrite("estate", "estate_runs", "holds", "expiry", "untouched")
 
 from estate import Estate  # noqa: E402
 

@@ -13,7 +13,6 @@ import contextlib
 import fcntl
 import json
 import os
-import re
 import shutil
 import signal
 import socket
@@ -22,13 +21,12 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
 from ansible_collections.boringdb.ops.plugins.module_utils._core.lock import lock_path
+from estate_runs import Played, Running, alive, await_
 
 from tests.modules import OWNER, REPO, ROOT, as_owner, programs
 from tests.modules import command as module_command
@@ -37,89 +35,11 @@ from tests.modules import options as module_options
 AS_OWNER = as_owner()
 
 
-def await_(condition: Callable[[], Any], what: str, seconds: float = 30.0) -> Any:
-    """Wait until the condition holds and return what it gave; fails the test when it does not in time."""
-    until = time.monotonic() + seconds
-    while True:
-        answer = condition()
-        if answer:
-            return answer
-        if time.monotonic() > until:
-            pytest.fail(f"not within {seconds:g} s: {what}")
-        time.sleep(0.01)
-
-
-def alive(pid: int) -> bool:
-    """Whether a process runs; a dead one that nobody has waited for does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def parent(pid: int) -> int:
-    """The process that started `pid`."""
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-
-
-def kill(pid: int) -> None:
-    """SIGKILL, and wait for the end."""
-    os.kill(pid, signal.SIGKILL)
-    await_(lambda: not alive(pid), f"the end of process {pid}")
-
-
-@dataclass
-class Played:
-    """How a run of Ansible ended."""
-
-    code: int
-    output: str
-
-    def told(self) -> str:
-        """The output in one line, because YAML folds long messages."""
-        return " ".join(self.output.split())
-
-    def errors(self) -> list[str]:
-        """The `msg` of every failed task, each as one line, and errors outside of tasks."""
-        found = re.findall(r"^fatal: .*?=> *\n((?:    .*\n)+)", self.output + "\n", re.MULTILINE)
-        told = []
-        for block in found:
-            message = re.search(r"^    msg: (.*(?:\n {6,}.*)*)", block, re.MULTILINE)
-            told.append(" ".join(message.group(1).split()) if message else block)
-        return told + re.findall(r"^\[ERROR\]: (Error processing .*)$", self.output, re.MULTILINE)
-
-
-@dataclass
-class Running:
-    """A playbook, or a module, that goes on while the test looks."""
-
-    popen: subprocess.Popen[str]
-    log: Path
-
-    def end(self, seconds: float = 120) -> Played:
-        """Wait for the end."""
-        code = self.popen.wait(seconds)
-        return Played(code, self.log.read_text())
-
-    def result(self, fails: bool = False) -> dict[str, Any]:
-        """Wait for a module's end; returns what it says."""
-        done = self.end()
-        assert done.output.lstrip().startswith("{"), done.output
-        result: dict[str, Any] = json.loads(done.output)
-        assert bool(result.get("failed")) is fails, done.output
-        return result
-
-    def kill(self) -> None:
-        """SIGKILL for this process alone; its children live on."""
-        self.popen.kill()
-        self.popen.wait()
-
-
 class Estate:
     """The cluster `orders` (db1, db2), its repository and the drill host, all below `home`."""
 
     def __init__(self) -> None:
-        self.home = Path(tempfile.mkdtemp(prefix="bdb-", dir="/tmp"))
+        self.home = Path(tempfile.mkdtemp(prefix="bdbe-", dir="/tmp"))
         self.home.chmod(0o755)
         if ROOT:
             shutil.chown(self.home, OWNER)

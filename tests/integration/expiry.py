@@ -10,7 +10,10 @@ import shutil
 import time
 from pathlib import Path
 
-from estate import OWNER, ROOT, Estate, await_
+from estate import Estate
+from estate_runs import await_
+
+from tests.modules import OWNER, ROOT
 
 
 def marker_of(estate: Estate) -> Path:

@@ -12,7 +12,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from estate import Estate, await_, programs
+from estate import Estate
+from estate_runs import await_
+
+from tests.modules import programs
 
 _HELD = """#!/bin/sh
 case "$*" in *'{matching}'*) ;; *) exec {real} "$@" ;; esac

@@ -14,8 +14,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from estate import OWNER, ROOT, Estate, programs
+from estate import Estate
 from untouched import Untouched, bad, one_line
+
+from tests.modules import OWNER, ROOT, programs
 
 NAMES = {"time": "2026-11-21 08:00:00"}
 HBA = {"type": "host", "database": "all", "user": "all", "address": "10.0.0.0/8", "method": "scram-sha-256"}
@@ -32,7 +34,7 @@ INSTANCE: dict[str, tuple[dict[str, Any], list[str]]] = {
     "port 70000": ({"port": 70000}, ["port 70000 is none"]),
     "port no number": ({"port": "x"}, ["'port' is of type", "x"]),
     "data_dir relative": ({"data_dir": "data"}, ["data_dir 'data' is relative (give the whole path)"]),
-    "data_dir with a quote": ({"data_dir": "/tmp/a\"b"}, ["holds a quote or a control character"]),
+    "data_dir with a quote": ({"data_dir": '/tmp/a"b'}, ["holds a quote or a control character"]),
     "data_dir with a line break": ({"data_dir": "/tmp/a\nb"}, ["holds a quote or a control character"]),
     "socket too long": ({"socket_dir": "/tmp/" + "s" * 100}, ["has more than 107 bytes (choose a shorter socket_dir)"]),
     "timeout 0": ({"timeout": 0}, ["timeout is 0 (give 1 or more)"]),
@@ -56,25 +58,33 @@ INSTANCE: dict[str, tuple[dict[str, Any], list[str]]] = {
         {"state": "initialized", "version": 17},
         ["data is of version 16, not 17 (correct the version; a new major version is an upgrade)"],
     ),
-    "programs that don't fit the data": ({"state": "restarted", "bin_dir": "<18>"}, ["are of version 18", "data is of 16"]),
+    "programs that don't fit the data": (
+        {"state": "restarted", "bin_dir": "<18>"},
+        ["are of version 18", "data is of 16"],
+    ),
     "somebody else's data": (
         {"state": "started", "data_dir": "<bad>/others"},
         ["/others belongs to another account (set become_user to its owner)"],
     ),
-}  # fmt: skip
+}
 
 CONFIG: dict[str, tuple[dict[str, Any], list[str]]] = {
     "unknown setting": (
-        {"settings": {"work_memory": "1MB"}}, ["nothing was changed", "unrecognized configuration parameter", "work_memory"],
+        {"settings": {"work_memory": "1MB"}},
+        ["nothing was changed", "unrecognized configuration parameter", "work_memory"],
     ),
     "invalid value": ({"settings": {"work_mem": "a lot"}}, ["nothing was changed", "work_mem"]),
     "value out of range": ({"settings": {"max_connections": 0}}, ["nothing was changed", "max_connections"]),
     "line break in a value": (
-        {"settings": {"work_mem": "4MB\nfsync = off"}}, ["work_mem: a value is one line (remove the line break)"],
+        {"settings": {"work_mem": "4MB\nfsync = off"}},
+        ["work_mem: a value is one line (remove the line break)"],
     ),
     "line break in a name": ({"settings": {"work_mem\nfsync": "off"}}, ["is no setting's name"]),
     "no value": ({"settings": {"work_mem": None}}, ["work_mem has no value"]),
-    "a list": ({"settings": {"shared_preload_libraries": ["a", "b"]}}, ["shared_preload_libraries: a list is no value"]),
+    "a list": (
+        {"settings": {"shared_preload_libraries": ["a", "b"]}},
+        ["shared_preload_libraries: a list is no value"],
+    ),
     "several settings": (
         {"settings": {"work_mem": None, "a b": 1}, "file": "../x"},
         ["refused for 3 reasons: ", "work_mem has no value", "'a b' is no setting's name", "file '../x': only"],
@@ -87,28 +97,39 @@ CONFIG: dict[str, tuple[dict[str, Any], list[str]]] = {
     "cert without TLS": (hba(method="cert"), ["hba rule 1: the method cert does not go with host"]),
     "two words": (hba(user="a b"), ["hba rule 1: user 'a b' is not one word"]),
     "unknown method": (hba(method="password"), ["value of method must be one of"]),
-    "no configuration there": ({"config_dir": "<bad>/junk"}, ["junk holds no postgresql.conf (initialise the instance"]),
-}  # fmt: skip
+    "no configuration there": (
+        {"config_dir": "<bad>/junk"},
+        ["junk holds no postgresql.conf (initialise the instance"],
+    ),
+}
 
 REPLICA: dict[str, tuple[dict[str, Any], list[str]]] = {
     "slot's name": ({"slot": "DB-2"}, ["slot 'DB-2': only a-z, 0-9 and _ are allowed (choose another slot)"]),
     "slot with a line break": ({"slot": "db2\n"}, ["slot 'db2\\n'"]),
     "no slot": ({"slot": None}, ["missing", "slot"]),
     "wrong password": (
-        {"replication_password": "wrong"}, ["cannot reach the primary at 127.0.0.1", "password authentication failed"],
+        {"replication_password": "wrong"},
+        ["cannot reach the primary at 127.0.0.1", "password authentication failed"],
     ),
     "nobody there": ({"primary_port": 1}, ["cannot reach the primary at 127.0.0.1:1 as replicator"]),
     "primary's port": ({"primary_port": 70000}, ["primary_port 70000 is none"]),
-    "another cluster's data": ({"data_dir": "<bad>/other"}, ["/other holds another cluster's data (system identifier "]),
-    "data that was a primary's": ({"data_dir": "<home>/db1/data"}, ["was last a primary of this cluster: two primaries"]),
+    "another cluster's data": (
+        {"data_dir": "<bad>/other"},
+        ["/other holds another cluster's data (system identifier "],
+    ),
+    "data that was a primary's": (
+        {"data_dir": "<home>/db1/data"},
+        ["was last a primary of this cluster: two primaries"],
+    ),
     "not empty": ({"data_dir": "<bad>/junk"}, ["/junk is not empty and holds no PostgreSQL data"]),
-}  # fmt: skip
+}
 
 BACKUP: dict[str, tuple[dict[str, Any], list[str]]] = {
     "incremental by native tools": ({"type": "incr"}, ["tool native takes full backups only (use type full or"]),
     "no repository": ({"backup_path": "<bad>/none"}, ["the repository can't be reached: no directory ", "/none"]),
     "repository and archive missing": (
-        {"backup_path": "<bad>/none", "wal_path": "<bad>/gone"}, ["refused for 2 reasons: ", "/none", "/gone"],
+        {"backup_path": "<bad>/none", "wal_path": "<bad>/gone"},
+        ["refused for 2 reasons: ", "/none", "/gone"],
     ),
     "no place named": ({"backup_path": None, "wal_path": None}, ["tool native needs backup_path", "needs wal_path"]),
     "no stanza": ({"tool": "pgbackrest"}, ["tool pgbackrest needs stanza"]),
@@ -118,22 +139,30 @@ BACKUP: dict[str, tuple[dict[str, Any], list[str]]] = {
     "on a replica": ({"<server>": "db2"}, ["this server is a replica (run the backup on the primary)"]),
     "nothing runs": ({"data_dir": "<bad>/other"}, ["no server runs on ", "/other (start it first)"]),
     "repository not writable": ({"backup_path": "<bad>/locked"}, ["/locked is not writable for "]),
-}  # fmt: skip
+}
 
 RESTORE: dict[str, tuple[dict[str, Any], list[str]]] = {
-    "time without a target": ({"target_type": "time"}, ["target_type is time but all of the following are missing: target"]),
+    "time without a target": (
+        {"target_type": "time"},
+        ["target_type is time but all of the following are missing: target"],
+    ),
     "time without a zone": (
-        {"target_type": "time", "target": "2026-11-21 08:00:00"}, ["has no time zone; write 2026-11-21 08:00:00+00"],
+        {"target_type": "time", "target": "2026-11-21 08:00:00"},
+        ["has no time zone; write 2026-11-21 08:00:00+00"],
     ),
     "no time": ({"target_type": "time", "target": "yesterday"}, ["target 'yesterday' is no time such as"]),
     "no LSN": ({"target_type": "lsn", "target": "0/xyz"}, ["target '0/xyz' is no LSN such as 0/3000060"]),
     "a target for latest": ({"target": "0/3000060"}, ["target '0/3000060' means nothing with target_type latest"]),
     "time in the future": (
-        {"target_type": "time", "target": "2999-01-01 00:00:00+00"}, ["is outside the window", "before the last archived"],
+        {"target_type": "time", "target": "2999-01-01 00:00:00+00"},
+        ["is outside the window", "before the last archived"],
     ),
     "unknown restore point": ({"target_type": "name", "target": "nowhere"}, ["target nowhere is outside the window"]),
     "LSN beyond the archive": ({"target_type": "lsn", "target": "FF/0"}, ["the archive does not reach that far"]),
-    "no timeline": ({"target_timeline": "newest"}, ["target_timeline 'newest' is no timeline (give latest, current or"]),
+    "no timeline": (
+        {"target_timeline": "newest"},
+        ["target_timeline 'newest' is no timeline (give latest, current or"],
+    ),
     "unknown timeline": ({"target_timeline": "99"}, ["timeline 99 does not descend from the backup's timeline"]),
     "time to live 0": ({"ttl_seconds": 0}, ["ttl_seconds is 0 (give 1 or more)"]),
     "time to live negative": ({"ttl_seconds": -5}, ["ttl_seconds is -5 (give 1 or more)"]),
@@ -142,18 +171,26 @@ RESTORE: dict[str, tuple[dict[str, Any], list[str]]] = {
     "seed": ({"seed": "dice"}, ["'seed' is of type", "dice"]),
     "several": (
         {"ttl_seconds": 0, "port": 0, "target_type": "lsn", "target": "here", "settings": {"port": 1}},
-        ["refused for 4 reasons: ", "ttl_seconds is 0", "port 0 is none", "no LSN", "setting port: the restore sets it"],
+        [
+            "refused for 4 reasons: ",
+            "ttl_seconds is 0",
+            "port 0 is none",
+            "no LSN",
+            "setting port: the restore sets it",
+        ],
     ),
     "setting's name": ({"settings": {"work_mem\nfsync": "off"}}, ["is no setting's name"]),
     "setting of the isolation": (
-        {"settings": {"listen_addresses": "*"}}, ["setting listen_addresses: it isolates the copy (leave it out)"],
+        {"settings": {"listen_addresses": "*"}},
+        ["setting listen_addresses: it isolates the copy (leave it out)"],
     ),
     "unknown setting": ({"settings": {"work_memory": "1MB"}}, [REFUSED, "unrecognized configuration parameter"]),
     "invalid setting": ({"settings": {"shared_buffers": "much"}}, [REFUSED, "shared_buffers"]),
     "not empty": ({"data_dir": "<bad>/junk"}, ["/junk is not empty; a restore never overwrites anything"]),
     "over a cluster": ({"data_dir": "<home>/db1/data"}, ["is not empty; a restore never overwrites anything"]),
     "removing what is no copy": (
-        {"state": "absent", "data_dir": "<home>/db1/data"}, ["was not put there by a restore; it is left alone"],
+        {"state": "absent", "data_dir": "<home>/db1/data"},
+        ["was not put there by a restore; it is left alone"],
     ),
     "no repository": ({"backup_path": "<bad>/none"}, ["the repository can't be reached: no directory"]),
     "no archive": ({"wal_path": "<bad>/none"}, ["the WAL archive can't be reached: no directory"]),
@@ -162,10 +199,12 @@ RESTORE: dict[str, tuple[dict[str, Any], list[str]]] = {
     "another version's programs": ({"bin_dir": "<18>"}, ["the backup is of PostgreSQL 16", "are of 18"]),
     "another cluster": ({"expected_system_digest": "0" * 64}, [REFUSED, "is of another cluster"]),
     "place not writable": ({"data_dir": "<bad>/locked/drill/data"}, ["/locked is not writable for "]),
-}  # fmt: skip
+}
 
 TABLES = {"instance": INSTANCE, "config": CONFIG, "replica": REPLICA, "backup": BACKUP, "restore": RESTORE}
-CASES = [pytest.param(word, *case, id=f"{word}: {name}") for word, table in TABLES.items() for name, case in table.items()]
+CASES = [
+    pytest.param(word, *case, id=f"{word}: {name}") for word, table in TABLES.items() for name, case in table.items()
+]
 
 
 @pytest.fixture(scope="module")
@@ -209,9 +248,7 @@ def right(estate: Estate, word: str, server: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("word", "wrong", "pieces"), CASES)
-def test_refused(
-    estate: Estate, untouched: Untouched, word: str, wrong: dict[str, Any], pieces: list[str]
-) -> None:
+def test_refused(estate: Estate, untouched: Untouched, word: str, wrong: dict[str, Any], pieces: list[str]) -> None:
     if wrong.get("data_dir") == "<bad>/others" and not ROOT:
         pytest.skip("only root can give a directory to somebody else")
     options = right(estate, word, wrong.get("<server>", "db1"))

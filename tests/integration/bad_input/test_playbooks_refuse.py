@@ -1,7 +1,7 @@
 # Copyright (c) 2026, boringdb.ops contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Playbooks that are called wrongly, or on a cluster that a person has to look at first: refused, and nothing is done."""
+"""Playbooks called wrongly, or on a cluster that a person has to look at first: refused, and nothing is done."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from estate import OWNER, ROOT, Estate, programs
+from estate import Estate
 from untouched import Untouched, bad, one_line
+
+from tests.modules import OWNER, ROOT, programs
 
 NAME_IT = "name the cluster"
 SYSTEM_PYTHON = "/usr/bin/python3"
@@ -26,48 +28,100 @@ CASES: dict[str, tuple[str, list[str], dict[str, Any], list[str]]] = {
     "drill without a cluster": ("restore_drill", [], {"cluster": None}, [NAME_IT]),
     "provision of an unknown cluster": ("provision", [], {"cluster": "odrers"}, [NAME_IT]),
     "backup of an unknown cluster": ("backup", [], {"cluster": "odrers"}, [NAME_IT]),
-    "drill of an unknown cluster": ("restore_drill", [], {"cluster": "odrers"}, ["refused: no group odrers is in the inventory"]),
-    "provision of a part": ("provision", ["--limit", "db1"], {}, ["refused: db2 of orders could not be seen", "--limit"]),
+    "drill of an unknown cluster": (
+        "restore_drill",
+        [],
+        {"cluster": "odrers"},
+        ["refused: no group odrers is in the inventory"],
+    ),
+    "provision of a part": (
+        "provision",
+        ["--limit", "db1"],
+        {},
+        ["refused: db2 of orders could not be seen", "--limit"],
+    ),
     "backup of a part": ("backup", ["--limit", "db1"], {}, ["refused: db2 of orders could not be seen", "--limit"]),
     "backup where nothing runs": (
-        "backup", ["-i", "<estate>/idle.json"], {"cluster": "idle"}, ["refused: idle has no running primary (db3 is absent)"],
+        "backup",
+        ["-i", "<estate>/idle.json"],
+        {"cluster": "idle"},
+        ["refused: idle has no running primary (db3 is absent)"],
     ),
-    "incremental by native tools": ("backup", [], {"backup_type": "incr"}, ["refused: tool native takes full backups only"]),
+    "incremental by native tools": (
+        "backup",
+        [],
+        {"backup_type": "incr"},
+        ["refused: tool native takes full backups only"],
+    ),
     "unknown kind of backup": ("backup", [], {"backup_type": "half"}, ["backup_type must be one of", "half"]),
     "two primaries": (
-        "provision", ["-i", "<estate>/other.json"], {}, ["refused: orders has more than one primary: db1, db3;"],
+        "provision",
+        ["-i", "<estate>/other.json"],
+        {},
+        ["refused: orders has more than one primary: db1, db3;"],
     ),
     "foreign data": (
-        "provision", ["-i", "<estate>/junk.json"], {}, ["refused: db3: it holds data of something else in", "nothing was changed"],
+        "provision",
+        ["-i", "<estate>/junk.json"],
+        {},
+        ["refused: db3: it holds data of something else in", "nothing was changed"],
     ),
     "another version": (
-        "provision", [], {"db_version": 18},
+        "provision",
+        [],
+        {"db_version": 18},
         ["refused: db1: its data is of PostgreSQL 16, db_version says 18", "the programs in", "are of PostgreSQL 16"],
     ),
     "no psycopg": (
-        "provision", [], {"ansible_python_interpreter": SYSTEM_PYTHON},
-        ["the Python library psycopg (version 3) is missing for /usr/bin/python3", "install the package python3-psycopg"],
+        "provision",
+        [],
+        {"ansible_python_interpreter": SYSTEM_PYTHON},
+        [
+            "the Python library psycopg (version 3) is missing for /usr/bin/python3",
+            "install the package python3-psycopg",
+        ],
     ),
     "bad settings and rules": (
-        "provision", [], {"postgresql_settings": {"work_memory": "1MB"}}, ["unrecognized configuration parameter"],
+        "provision",
+        [],
+        {"postgresql_settings": {"work_memory": "1MB"}},
+        ["unrecognized configuration parameter"],
     ),
     "drill of impossible things": (
-        "restore_drill", [],
-        {"restore_drill_target_type": "time", "restore_drill_port": 70000, "restore_drill_ttl": 0, "restore_drill_root": "drill"},
-        ["refused: restore_drill_target is missing (restore_drill_target_type is time); restore_drill_port 70000 is none",
-         "restore_drill_root drill is relative", "restore_drill_ttl is 0 (give 1 or more)"],
+        "restore_drill",
+        [],
+        {
+            "restore_drill_target_type": "time",
+            "restore_drill_port": 70000,
+            "restore_drill_ttl": 0,
+            "restore_drill_root": "drill",
+        },
+        [
+            "refused: restore_drill_target is missing (restore_drill_target_type is time); ",
+            "restore_drill_port 70000 is none (give one from 1 to 65535)",
+            "restore_drill_root drill is relative",
+            "restore_drill_ttl is 0 (give 1 or more)",
+        ],
     ),
     "drill to an unknown kind of target": (
-        "restore_drill", [], {"restore_drill_target_type": "yesterday"}, ["restore_drill_target_type must be one of"],
+        "restore_drill",
+        [],
+        {"restore_drill_target_type": "yesterday"},
+        ["restore_drill_target_type must be one of"],
     ),
     "drill that nobody could sign": (
-        "restore_drill", [], {"evidence_key": "<bad>/none.pem", "evidence_public_key": "<bad>/none.pub.pem"},
+        "restore_drill",
+        [],
+        {"evidence_key": "<bad>/none.pem", "evidence_public_key": "<bad>/none.pub.pem"},
         ["refused: there is no signing key at", "/none.pem"],
     ),
     "drill with a key that others can read": (
-        "restore_drill", [], {"evidence_key": "<bad>/open.pem"}, ["open.pem has mode 0640 and is open to group or others"],
+        "restore_drill",
+        [],
+        {"evidence_key": "<bad>/open.pem"},
+        ["open.pem has mode 0640 and is open to group or others"],
     ),
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +139,11 @@ def untouched(estate: Estate) -> Iterator[Untouched]:
     place = {"port": other["port"], "unix_socket_directories": other["socket_dir"], "listen_addresses": ""}
     estate.module("config", **{key: other[key] for key in other if key != "timeout"}, settings=place, hba=rules)
     estate.module("instance", **other, state="started")
-    for name, group, place in (("other", "orders", other["data_dir"]), ("junk", "orders", data), ("idle", "idle", data + ".none")):
+    for name, group, place in (
+        ("other", "orders", other["data_dir"]),
+        ("junk", "orders", data),
+        ("idle", "idle", data + ".none"),
+    ):
         host = {"db3": {"db_data_dir": place, "db_port": other["port"], "db_socket_dir": other["socket_dir"]}}
         inventory = {"embedded": {"children": {group: {"hosts": host}}}}
         (estate.logs / f"{name}.json").write_text(json.dumps({"all": {"children": inventory}}))

@@ -19,7 +19,9 @@ UNION ALL SELECT slot_name FROM pg_replication_slots ORDER BY 1
 
 def snapshot(estate: Estate) -> list[str]:
     """Files, settings, accounts, slots and servers: everything but what a running server writes by itself."""
-    files = estate.tree(estate.backups, estate.home / "drill", estate.home / "bin", estate.home / "bad", estate.evidence)
+    files = estate.tree(
+        estate.backups, estate.home / "drill", estate.home / "bin", estate.home / "bad", estate.evidence
+    )
     # Another cluster may run there, and writes.
     seen = [line for line in files if "/bad/other/" not in line or ".conf" in line]
     for place in sorted([estate.home, *estate.home.glob("*/"), *estate.home.glob("drill/*/")]):
@@ -28,9 +30,13 @@ def snapshot(estate: Estate) -> list[str]:
     for host in ("db1", "db2"):
         data = estate.home / host / "data"
         seen += estate.tree(data / "conf.d", data / "boringdb")
-        seen += [path.read_text() for path in sorted([*data.glob("*.conf"), *data.glob("conf.d/*"), *data.glob("*.signal")])]
+        seen += [
+            path.read_text() for path in sorted([*data.glob("*.conf"), *data.glob("conf.d/*"), *data.glob("*.signal")])
+        ]
         where = estate.server(host)
-        with psycopg.connect(host=where["socket_dir"], port=where["port"], user="postgres", dbname="postgres") as connection:
+        with psycopg.connect(
+            host=where["socket_dir"], port=where["port"], user="postgres", dbname="postgres"
+        ) as connection:
             seen += [str(row[0]) for row in connection.execute(_STATE).fetchall()]
         seen.append(f"{host} is process {estate.postmaster(data)}")
     return seen

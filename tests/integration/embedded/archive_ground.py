@@ -50,7 +50,8 @@ class Source:
         self.server.copy_of(template)
         own = {
             "archive_mode": True, "archive_command": f'{self.archiver} {self.wal} "%p" "%f"', "fsync": False,
-            "shared_buffers": "16MB", "min_wal_size": "32MB", "log_timezone": "Asia/Tokyo", **settings,
+            "shared_buffers": "16MB", "min_wal_size": "32MB", "log_timezone": "Asia/Tokyo", "autovacuum": False,
+            **settings,
         }  # fmt: skip
         module(self.server, "config", settings=own, hba=TRUST)
         module(self.server, "instance", state="started")

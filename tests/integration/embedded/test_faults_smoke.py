@@ -18,7 +18,7 @@ from tests.faults.drill import drill
 from tests.faults.fault import FAULTS, Fault, not_verified
 from tests.faults.ground import Ground
 
-SOME = ("backup_manifest_missing", "wal_missing", "target_too_late", "data_byte_flipped")
+SOME = ("wal_missing", "target_too_late", "data_byte_flipped")
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from estate import REPO, ROOT, await_, kill
+from estate_runs import await_, kill
+
+from tests.modules import REPO, ROOT
 
 PROGRAM = str(REPO / "roles/backup/files/boringdb-archive-wal")
 NAME = "000000010000000000000001"

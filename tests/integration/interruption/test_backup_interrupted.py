@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from estate import Estate, Running, await_, kill, parent
+from estate import Estate
+from estate_runs import Running, await_, kill, parent
 from holds import bin_dir, held, slowed
 
 SLOW = "--max-rate=1M"

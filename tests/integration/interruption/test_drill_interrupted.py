@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from estate import Estate, await_, kill, parent
+from estate import Estate
+from estate_runs import await_, kill, parent
 from expiry import expire
 from holds import bin_dir, held
 

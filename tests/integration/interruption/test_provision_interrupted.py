@@ -9,7 +9,8 @@ import os
 import shutil
 import signal
 
-from estate import Estate, await_, kill, parent
+from estate import Estate
+from estate_runs import await_, kill, parent
 from holds import bin_dir, held, slowed
 
 

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from estate import Estate, await_, kill, parent
+from estate import Estate
+from estate_runs import await_, kill, parent
 from expiry import expire, marker_of
 from holds import held
 from test_drill_interrupted import HALF

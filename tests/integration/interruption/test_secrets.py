@@ -30,9 +30,14 @@ def test_no_secret_is_shown_or_written(estate: Estate) -> None:
     for path in (estate.evidence / "ledger").rglob("*.dsse.json"):
         assert secret not in base64.b64decode(json.loads(path.read_text())["payload"]), path
     # On the hosts: servers' logs, configuration, backups, markers, whatever lies around.
-    holding = [path for path in estate.home.rglob("*") if _plain(path) and secret in path.read_bytes()]
+    holding = [path for path in estate.home.rglob("*") if _plain(path) and secret in _unescaped(path)]
     assert [path.relative_to(estate.home).as_posix() for path in holding] == ["db2/data.passfile"]
     assert stat.S_IMODE(holding[0].stat().st_mode) == 0o600
+
+
+def _unescaped(path: Path) -> bytes:
+    """A file's content; a passfile has a backslash before a colon."""
+    return path.read_bytes().replace(b"\\:", b":")
 
 
 def _plain(path: Path) -> bool:

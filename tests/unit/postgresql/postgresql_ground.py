@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import atexit
 import json
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterable
@@ -88,5 +90,7 @@ class Memory:
 
 
 def scratch() -> Path:
-    """A directory for one archive's segments."""
-    return Path(tempfile.mkdtemp(prefix="bdb-"))
+    """A directory for one archive's segments, removed when the tests end."""
+    place = tempfile.mkdtemp(prefix="bdb-")
+    atexit.register(shutil.rmtree, place, ignore_errors=True)
+    return Path(place)
