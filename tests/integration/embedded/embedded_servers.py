@@ -26,6 +26,7 @@ from tests.modules import programs as bin_dir
 
 __all__ = ["REPOSITORY", "Server", "alive", "as_user", "await_", "bin_dir", "children", "free_port"]
 
+
 def await_(condition: Callable[[], object], seconds: float = 15.0, what: str = "the condition") -> None:
     """Waits until the condition holds; fails the test when it does not within some seconds."""
     until = time.monotonic() + seconds

@@ -355,7 +355,7 @@ def branched(history: History) -> Iterator[History]:
     source.as_owner("cp", "-a", str(source.home / "repository"), str(pristine))
     data = source.home / "branch"
     source.as_owner("cp", "-a", str(source.backups / history.first), str(data))
-    tablespace = next((data / "pg_tblspc").iterdir())
+    (tablespace,) = (data / "pg_tblspc").iterdir()
     source.as_owner("cp", "-a", str(tablespace.resolve()), str(source.home / "branch-space"))
     tablespace.unlink()
     tablespace.symlink_to(source.home / "branch-space")

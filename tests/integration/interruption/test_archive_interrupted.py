@@ -47,7 +47,7 @@ def push(archive: Path, source: Path, **more: Any) -> subprocess.Popen[str]:
 
 def ended(running: subprocess.Popen[str]) -> tuple[int, str]:
     """Its exit code, and its only line."""
-    _, told = running.communicate(timeout=30)
+    told = running.communicate(timeout=30)[1]
     assert len(told.splitlines()) <= 1, told
     return running.returncode, told
 
@@ -81,7 +81,7 @@ def test_several_at_once(archive: Path, source: Path) -> None:
     with (archive / f".{NAME}.tmp").open("w") as first:
         # All of them wait here, until the one that was first gives up.
         fcntl.flock(first, fcntl.LOCK_EX)
-        running = [push(archive, source) for _ in range(3)]
+        running = [push(archive, source) for _number in range(3)]
         await_(lambda: all(_waits(one.pid) for one in running), "three that wait")
         assert not (archive / NAME).exists()
     assert [ended(one) for one in running] == [(0, "")] * 3
@@ -114,7 +114,9 @@ def test_a_full_disk_leaves_nothing_of_the_segment(full: Path, source: Path) -> 
 
 
 def test_a_failing_write_leaves_nothing_of_the_segment(archive: Path, source: Path) -> None:
-    limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))  # noqa: E731
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+
     code, told = ended(push(archive, source, preexec_fn=limit))
     assert code == 1
     assert f"cannot archive {NAME}: [Errno 27] File too large" in told

@@ -19,7 +19,7 @@ def test_no_secret_is_shown_or_written(estate: Estate) -> None:
     with estate.watched():
         estate.converge("restore_drill", "-vvv")
     # What was printed while the account was made, the replica cloned, a backup taken and drilled, at -vvv.
-    logs = {path.name: path.read_bytes() for path in estate.logs.iterdir()}
+    logs = {path.name: path.read_bytes() for path in estate.logs.glob("*.log")}
     assert sum(b"ESTABLISH LOCAL CONNECTION" in log for log in logs.values()) >= 3, "nothing was printed at -vvv"
     assert sum(b"pg_basebackup" in line for line in estate.seen) > 0, "no process was seen"
     assert [name for name, log in logs.items() if secret in log] == []
