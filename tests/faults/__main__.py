@@ -94,7 +94,7 @@ def main() -> int:
     if options.table:
         unclaimed = write_page()
         if unclaimed:
-            print(f"faults: not in the table, because not caught in their last run: {', '.join(unclaimed)}")
+            print(f"faults: nothing written, because not caught in their last run here: {', '.join(unclaimed)}")
         return 1 if unclaimed else 0
     place = "lab" if options.lab else "embedded"
     everything = [] if options.clean is not None else [fault for fault in FAULTS if fault.ground == place]
