@@ -96,7 +96,7 @@ class Hands:
         return record
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def hands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hands]:
     """Three bare hosts with the distribution's packages, and an evidence key."""
     if os.getuid() != 0:
