@@ -46,10 +46,10 @@ lab: $(DEV)/.complete packages ## Tests on the lab's hosts (root); boots it and 
 lab-down: ## Take the lab down; its caches stay
 	@$(LAB) down
 
-faults: $(DEV)/.complete ## Inject one fault at a time: each must fail on its own named check
+faults: $(DEV)/.complete packages ## Inject one fault at a time: each must fail on its own named check
 	$(DEV)/bin/python -m tests.faults
 
-bench: $(VENV)/.complete ## Figures as ratios against the same commands by hand, one JSON line each
+bench: $(VENV)/.complete packages ## Figures as ratios against the same commands by hand, one JSON line each
 	$(VENV)/bin/python -m tests.bench
 
 docs: $(DEV)/.complete ## Build the documentation site into build/docs

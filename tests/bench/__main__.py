@@ -13,6 +13,7 @@ import sys
 from typing import Callable
 
 from tests.bench import converge, ground, native, pgbackrest
+from tests.lab import doctor
 
 
 def line(name: str, value: float, unit: str, floor: float | None = None) -> None:
@@ -50,7 +51,7 @@ def main() -> None:
 
 def in_the_lab(scale: int, count: int) -> None:
     """The figures of pgBackRest; said aloud where this machine can't boot the lab."""
-    why = pgbackrest.available()
+    why = doctor.unavailable()
     if why:
         print(f"bench: pgBackRest is not measured, the lab can't run here: {why}", file=sys.stderr)
         return

@@ -146,12 +146,6 @@ def _restore_by_hand() -> float:
     return seconds
 
 
-def available() -> str:
-    """Why the lab can't run here; empty where it can."""
-    done = lab("doctor")
-    return "" if done.returncode == 0 else (done.stdout + done.stderr).strip().splitlines()[-1]
-
-
 def rounds(scale: int, count: int) -> Iterator[tuple[str, float, float]]:
     """Provision the lab, load, and yield a name with our seconds and the floor's, `count` + 1 times each."""
     done = lab("up")

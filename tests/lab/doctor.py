@@ -137,3 +137,9 @@ def examine(where: plan.Paths) -> list[Check]:
         if reason and name == "root":
             break
     return results
+
+
+def unavailable() -> str:
+    """Return why this machine cannot run the lab, in one line; empty where it can."""
+    failed = [f"{check.name}: {check.reason}" for check in examine(plan.paths()) if check.reason and not check.optional]
+    return "; ".join(failed)
