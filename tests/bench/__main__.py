@@ -16,27 +16,34 @@ from tests.bench import converge, ground, native, pgbackrest
 from tests.lab import doctor
 
 
-def line(name: str, value: float, unit: str, floor: float | None = None) -> None:
+def line(name: str, value: float, unit: str, floor: float | None = None, ratio: float | None = None) -> None:
     """Print one figure."""
-    ratio = round(value / floor, 3) if floor else None
     figure = {"name": name, "value": round(value, 3), "unit": unit, "floor": floor and round(floor, 3), "ratio": ratio}
     print(json.dumps(figure), flush=True)
 
 
+def compare(name: str, taken: list[tuple[float, float]]) -> None:
+    """Print the medians of the pairs after the first, and the median of their ratios."""
+    counted = taken[1:]
+    ours, floor = (statistics.median(seconds) for seconds in zip(*counted))
+    line(name, ours, "s", floor, round(statistics.median(one / other for one, other in counted), 3))
+
+
 def pairs(name: str, ours: Callable[[], float], by_hand: Callable[[], float], count: int) -> None:
-    """Alternate ours and the floor, discard the first pair, print the medians."""
-    taken = [(ours(), by_hand()) for _pair in range(count + 1)][1:]
-    line(name, statistics.median(pair[0] for pair in taken), "s", statistics.median(pair[1] for pair in taken))
+    """Alternate ours and the floor."""
+    compare(name, [(ours(), by_hand()) for _pair in range(count + 1)])
 
 
 def main() -> None:
     """Run the bench."""
     parser = argparse.ArgumentParser(prog="bench")
-    parser.add_argument("--scale", type=int, default=75, help="pgbench's scale, 15 MB each (default 75: 1.1 GB)")
+    parser.add_argument("--scale", type=int, default=400, help="pgbench's scale, 15 MB each (default 400: 6 GB)")
+    parser.add_argument("--lab-scale", type=int, default=75, help="the same in the lab (default 75: 1.1 GB)")
     parser.add_argument("--pairs", type=int, default=3)
     chosen = parser.parse_args()
     try:
         source = ground.Source(chosen.scale)
+        line("module_start", native.module_start(source), "s")
         line("database", int(source.sql("SELECT sum(pg_database_size(oid)) FROM pg_database")) / 1e9, "GB")
         pairs("backup_native", lambda: native.backup(source), lambda: native.backup_by_hand(source), chosen.pairs)
         pairs("restore_native", lambda: native.restore(source), lambda: native.restore_by_hand(source), chosen.pairs)
@@ -46,7 +53,7 @@ def main() -> None:
         ground.remove()
     for name, value, unit in converge.figures():
         line(name, value, unit)
-    in_the_lab(chosen.scale, chosen.pairs)
+    in_the_lab(chosen.lab_scale, chosen.pairs)
 
 
 def in_the_lab(scale: int, count: int) -> None:
@@ -59,9 +66,7 @@ def in_the_lab(scale: int, count: int) -> None:
     for name, ours, floor in pgbackrest.rounds(scale, count):
         taken.setdefault(name, []).append((ours, floor))
     for name, rounds in taken.items():
-        line(
-            name, statistics.median(one[0] for one in rounds[1:]), "s", statistics.median(one[1] for one in rounds[1:])
-        )
+        compare(name, rounds)
 
 
 if __name__ == "__main__":
