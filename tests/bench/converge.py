@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.bench.ground import HOME, REPO, remove
-from tests.demo.demo import free_ports
+from tests.ports import free_ports
 
 _RESULT = re.compile(r"^(?:ok|changed): \[(\w+)")
 
@@ -32,7 +32,7 @@ def _provision(port: str) -> tuple[str, float]:
 
 def figures() -> Iterator[tuple[str, float, str]]:
     """Provision twice, and count what the second run does. Yields name, value and unit."""
-    port = str(free_ports())
+    port = str(free_ports(54320))
     try:
         _provision(port)
         output, seconds = _provision(port)

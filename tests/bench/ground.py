@@ -4,26 +4,19 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import time
 from pathlib import Path
 from typing import Any
 
 from tests.modules import OWNER, REPO, ROOT, as_owner, module, programs
+from tests.ports import free_port
 
 __all__ = ["HOME", "PROGRAMS", "REPO", "Source", "module", "remove", "run", "timed"]
 
 PROGRAMS = programs()
 HOME = Path(os.environ.get("BORINGDB_HOME") or f"/var/tmp/boringdb-bench-{os.getuid()}")
 AS_OWNER = as_owner()
-
-
-def free_port() -> int:
-    """A port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def run(*argv: str, stdin: str = "", **env: str) -> str:

@@ -6,18 +6,20 @@ usage: demo.py up|down      Its own folder is BORINGDB_HOME, by default /var/tmp
 from __future__ import annotations
 
 import base64
-import contextlib
 import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 REPO = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(REPO))
+
+from tests.ports import free_ports  # noqa: E402 - this file also runs as a script
+
 HOME = Path(os.environ.get("BORINGDB_HOME") or f"/var/tmp/boringdb-demo-{os.getuid()}")
 EVIDENCE = HOME.with_name(HOME.name + ".evidence")
 SECRETS = HOME.with_name(HOME.name + ".secrets")
@@ -58,19 +60,6 @@ def down() -> int:
     return 0
 
 
-def free_ports() -> int:
-    """The first port number of a row of ten that nothing listens on."""
-    for base in range(54320, 54900, 20):
-        with contextlib.ExitStack() as stack:
-            try:
-                for number in range(base, base + 10):
-                    stack.enter_context(socket.socket()).bind(("127.0.0.1", number))
-            except OSError:
-                continue
-            return base
-    raise SystemExit("demo: no ten free ports in a row between 54320 and 54900")
-
-
 def run_playbook() -> int:
     """Run the demo's playbook, print its phases with their seconds, keep everything in the log."""
     argv = [str(Path(sys.executable).with_name("ansible-playbook")), "-i", str(REPO / "inventories/local")]
@@ -81,7 +70,7 @@ def run_playbook() -> int:
         "ANSIBLE_CONFIG": str(REPO / "ansible.cfg"),
         "ANSIBLE_NOCOLOR": "1",
     }
-    env.setdefault("BORINGDB_PORT", str(free_ports()))
+    env.setdefault("BORINGDB_PORT", str(free_ports(54320)))
     begun = time.monotonic()
     phase, phase_begun = "", begun
     LOG.parent.mkdir(parents=True, exist_ok=True)

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from tests.faults.leftovers import left_behind
-from tests.faults.process import PROGRAMS, Broken, await_, free_ports, module, playbook, run
+from tests.faults.process import PROGRAMS, Broken, await_, module, playbook, run
 from tests.modules import REPO
+from tests.ports import free_ports
 
 Variables = dict[str, Any]
 HOME = Path(os.environ.get("BORINGDB_HOME") or f"/var/tmp/boringdb-faults-{os.getuid()}")
@@ -57,7 +58,7 @@ class Ground:
     def up(self) -> None:
         """Provision the cluster, load it, back it up, and keep a pristine copy of the repository."""
         self.down()
-        self.first_port = free_ports()
+        self.first_port = free_ports(55320)
         self.log.parent.mkdir(parents=True, exist_ok=True)
         self.log.write_text("")
         self.play("playbooks/provision.yml")

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -65,19 +63,6 @@ def playbook(
     with log.open("a") as stream:
         stream.write(f"\n##### {path} -e {json.dumps(variables)}\n{output}")
     return running.returncode, output
-
-
-def free_ports(count: int = 10) -> int:
-    """The first port number of a row that nothing listens on."""
-    for base in range(55320, 55900, 20):
-        with contextlib.ExitStack() as stack:
-            try:
-                for number in range(base, base + count):
-                    stack.enter_context(socket.socket()).bind(("127.0.0.1", number))
-            except OSError:
-                continue
-            return base
-    raise Broken(f"no {count} free ports in a row between 55320 and 55900")
 
 
 def await_(condition: Callable[[], object], what: str, seconds: float = 30.0) -> None:

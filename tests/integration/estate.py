@@ -15,7 +15,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -31,6 +30,7 @@ from estate_runs import Played, Running, alive, await_
 from tests.modules import OWNER, REPO, ROOT, as_owner, programs
 from tests.modules import command as module_command
 from tests.modules import options as module_options
+from tests.ports import free_ports
 
 AS_OWNER = as_owner()
 
@@ -43,7 +43,7 @@ class Estate:
         self.home.chmod(0o755)
         if ROOT:
             shutil.chown(self.home, OWNER)
-        self.port = _free_ports()
+        self.port = free_ports(57000 + os.getpid() % 100 * 10)
         self.evidence = Path(f"{self.home}.evidence")
         self.secrets = Path(f"{self.home}.secrets")
         self.logs = Path(f"{self.home}.logs")
@@ -303,16 +303,3 @@ class Estate:
                 os.kill(pid, signal.SIGKILL)
         for place in (self.home, self.evidence, self.secrets, self.logs):
             shutil.rmtree(place, ignore_errors=True)
-
-
-def _free_ports() -> int:
-    """The first of ten ports in a row that nothing listens on."""
-    for base in range(57000 + os.getpid() % 100 * 10, 60000, 10):
-        with contextlib.ExitStack() as stack:
-            try:
-                for number in range(base, base + 10):
-                    stack.enter_context(socket.socket()).bind(("127.0.0.1", number))
-            except OSError:
-                continue
-            return base
-    raise RuntimeError("no ten free ports in a row")

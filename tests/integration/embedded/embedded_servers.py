@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable
@@ -23,6 +22,7 @@ import pytest
 from tests.modules import REPO as REPOSITORY
 from tests.modules import as_owner as as_user
 from tests.modules import programs as bin_dir
+from tests.ports import free_port
 
 __all__ = ["REPOSITORY", "Server", "alive", "as_user", "await_", "bin_dir", "children", "free_port"]
 
@@ -34,13 +34,6 @@ def await_(condition: Callable[[], object], seconds: float = 15.0, what: str = "
         if time.monotonic() > until:
             pytest.fail(f"{what} did not come true within {seconds} s")
         time.sleep(0.01)
-
-
-def free_port() -> int:
-    """A TCP port that nobody listens on just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass
