@@ -58,10 +58,11 @@ docs: $(DEV)/.complete ## Build the documentation site into build/docs
 clean: demo-clean ## Remove what was built; the caches outside the tree stay
 	rm -rf build .mypy_cache .ruff_cache .pytest_cache .ansible .cache
 
-$(VENV)/.complete: requirements.txt
+# The names hold the checksum of what is in them: an older file of a second checkout must not rebuild what is in use.
+$(VENV)/.complete:
 	@$(call make_environment,$(VENV),-r requirements.txt)
 
-$(DEV)/.complete: requirements.txt requirements-dev.txt
+$(DEV)/.complete:
 	@$(call make_environment,$(DEV),-r requirements.txt -r requirements-dev.txt)
 
 # Built beside nothing: the last step marks it complete, so that an interrupted install is begun again.
