@@ -90,9 +90,10 @@ options:
   expected_system_digest:
     description: The SHA-256 of the system identifier that the backup must be of.
     type: str
-  source_next_xid:
+  source_snapshot:
     description:
-      - The source's next transaction number, where it could be asked. It tells an idle source from a stuck archive.
+      - What C(pg_current_snapshot(\)) says at the source, where it could be asked. It tells a source that is idle, or
+        whose transactions are still open, from a stuck archive.
     type: str
   rto_seconds:
     description: The longest time the restore may take, as an objective that the copy is judged by.
@@ -261,7 +262,7 @@ def main() -> None:
         "target_timeline": {"type": "str", "default": "latest"},
         "seed": {"type": "int"},
         "expected_system_digest": {"type": "str"},
-        "source_next_xid": {"type": "str"},
+        "source_snapshot": {"type": "str"},
         "rto_seconds": {"type": "float"},
         "rpo_seconds": {"type": "float"},
         "settings": {"type": "dict", "default": {}},

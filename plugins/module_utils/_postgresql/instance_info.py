@@ -27,7 +27,7 @@ SELECT pg_is_in_recovery() AS in_recovery,
        to_char(pg_postmaster_start_time() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS started_at,
        (SELECT array_agg(name ORDER BY name) FROM pg_settings WHERE pending_restart) AS pending_restart,
        CASE WHEN pg_is_in_recovery() THEN NULL ELSE pg_walfile_name(pg_current_wal_lsn()) END AS wal_file,
-       CASE WHEN pg_is_in_recovery() THEN NULL ELSE pg_snapshot_xmax(pg_current_snapshot())::text END AS next_xid
+       CASE WHEN pg_is_in_recovery() THEN NULL ELSE pg_current_snapshot()::text END AS snapshot
 FROM pg_control_system()
 """
 _UPSTREAM = """

@@ -17,6 +17,7 @@ from ansible_collections.boringdb.ops.plugins.module_utils._core.checks import C
 from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError
 from ansible_collections.boringdb.ops.plugins.module_utils._core.files import read_text
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import lsn
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.idle import nothing_missing
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.repository import Backup, stamp
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.repository_pgbackrest import (
     PgbackrestRepository,
@@ -141,7 +142,7 @@ def objective_checks(
         wanted, actual = params["rpo_seconds"], rpo_seconds(plan, started)
         if actual <= wanted:
             checks.append(passed("rpo", expected=wanted, actual=actual))
-        elif _idle(params["source_next_xid"], plan, archive):
+        elif _idle(params["source_snapshot"], plan, archive):
             message = "the source has committed nothing since: it is idle"
             checks.append(passed("rpo", expected=wanted, actual=actual, message=message))
         else:
@@ -150,12 +151,12 @@ def objective_checks(
     return checks
 
 
-def _idle(source_next_xid: Any, plan: Plan, archive: Archive) -> bool:
+def _idle(snapshot: str | None, plan: Plan, archive: Archive) -> bool:
     """Whether the source is known to have committed nothing that is not in the archive."""
-    if not source_next_xid:
+    if not snapshot:
         return False
     try:
-        return archive.holds_all_ends(plan.segments, int(source_next_xid))
+        return nothing_missing(archive, plan.segments, snapshot)
     except OpsError:
         return False
 

@@ -28,10 +28,6 @@ _RESTORE_POINT = re.compile(r"lsn: ([0-9A-F]+/[0-9A-F]+), .*desc: RESTORE_POINT 
 _HEAP = re.compile(r"desc: (INSERT|DELETE|MULTI_INSERT)(?:\+INIT)?:? (.*?)blkref #0: rel (\d+/\d+/\d+)")
 _LSN = re.compile(r", lsn: ([0-9A-F]+/[0-9A-F]+), ")
 _TUPLES = re.compile(r"ntuples: (\d+)|(\d+) tuples")
-_ENDED = re.compile(r"tx:\s+(\d+), .*desc: (?:COMMIT|ABORT)(?:_PREPARED (\d+):)?")
-_SUBXACTS = re.compile(r"subxacts: ([\d ]+)")
-#: Records that tell below which number every transaction has ended.
-_ALL_BELOW = re.compile(r"desc: RUNNING_XACTS .*oldestRunningXid (\d+)|desc: CHECKPOINT_SHUTDOWN .* xid \d+:(\d+);")
 #: How many fetched segments are kept to be read again.
 _KEPT = 4
 #: How far into the next segment the last record of one is followed, in bytes.
@@ -208,7 +204,7 @@ class Archive:
     def commits(self, name: str) -> list[Commit]:
         """The commits in one segment, in the order of the log. Raises OpsError where the WAL is corrupt."""
         if name not in self._commits:
-            rows = (_COMMIT.search(line) for line in self._dump(name, ["Transaction"]))
+            rows = (_COMMIT.search(line) for line in self.records(name, ["Transaction"]))
             self._commits[name] = [
                 # A prepared transaction is committed by a session without a number of its own.
                 Commit(_moment(row.group(4)), row.group(2), int(row.group(3) or row.group(1)))
@@ -219,7 +215,7 @@ class Archive:
 
     def restore_points(self, name: str) -> list[tuple[str, str]]:
         """The names of the restore points in one segment with their positions, in the order of the log."""
-        rows = (_RESTORE_POINT.search(line) for line in self._dump(name, ["XLOG"]))
+        rows = (_RESTORE_POINT.search(line) for line in self.records(name, ["XLOG"]))
         return [(row.group(2), row.group(1)) for row in rows if row]
 
     def record_at(self, names: Iterable[str], position: int) -> int | None:
@@ -248,7 +244,7 @@ class Archive:
             start = lsn.segment_start(name, self.size)
             if start + self.size <= first or start > last:
                 continue
-            for line in [*self._dump(name, ["Heap"]), *self._dump(name, ["Heap2"])]:
+            for line in [*self.records(name, ["Heap"]), *self.records(name, ["Heap2"])]:
                 row = _HEAP.search(line)
                 if not row:
                     continue
@@ -258,29 +254,7 @@ class Archive:
                 entry["deletes" if row.group(1) == "DELETE" else "inserts"] += count
         return found
 
-    def holds_all_ends(self, names: list[str], next_xid: int, most: int = 64) -> bool:
-        """Whether the log holds the end of every transaction below `next_xid`, so that no commit of theirs is missing.
-
-        Ends are not in the order of the numbers, and rolled back and nested ones have numbers, too. Read backwards,
-        until a record tells that all below some number had ended.
-        """
-        ended: set[int] = set()
-        for name in reversed(names[-most:]):
-            for line in self._dump(name, ["Transaction"]):
-                row, nested = _ENDED.search(line), _SUBXACTS.search(line)
-                if row:
-                    ended |= {int(row.group(2) or row.group(1)), *map(int, nested.group(1).split() if nested else ())}
-            told = (_ALL_BELOW.search(line) for line in self._dump(name, ["Standby"]) + self._dump(name, ["XLOG"]))
-            # Numbers have 32 bits and wrap around: more than half of them apart means that `next_xid` is the lower one.
-            open_ones = [(next_xid - int(row.group(1) or row.group(2))) & 0xFFFFFFFF for row in told if row]
-            if any(count >= 1 << 31 for count in open_ones):
-                return True
-            if open_ones:
-                wanted = ((next_xid - number) & 0xFFFFFFFF for number in range(1, min(open_ones) + 1))
-                return min(open_ones) <= len(ended) and all(xid in ended for xid in wanted)
-        return False
-
-    def _dump(self, name: str, managers: list[str]) -> list[str]:
+    def records(self, name: str, managers: list[str]) -> list[str]:
         """The records that begin in one segment. One that goes on in the next is read on there, where that is held."""
         end = lsn.segment_start(name, self.size) + self.size
         following = lsn.segment_name(lsn.segment_timeline(name), end, self.size)

@@ -320,8 +320,8 @@ def test_objectives_are_judged(history: History, copy: Copy) -> None:
     told = {check["name"]: check for check in done["checks"]}
     assert (told["rto"]["status"], told["rpo"]["status"]) == ("failed", "failed")
     assert told["rto"]["message"].startswith("the restore took ")
-    idle = history.source.sql("SELECT pg_snapshot_xmax(pg_current_snapshot())")
-    done = copy.restore(target_type="immediate", rto_seconds=600, rpo_seconds=0.01, source_next_xid=idle)
+    idle = history.source.sql("SELECT pg_current_snapshot()")
+    done = copy.restore(target_type="immediate", rto_seconds=600, rpo_seconds=0.01, source_snapshot=idle)
     told = {check["name"]: check for check in done["checks"]}
     assert (told["rto"]["status"], told["rpo"]["status"]) == ("passed", "passed")
     assert told["rpo"]["message"] == "the source has committed nothing since: it is idle"

@@ -16,7 +16,9 @@ import pytest
 if str(Path(__file__).parent) not in sys.path:
     sys.path.insert(0, str(Path(__file__).parent))
 
-from postgresql_ground import Running, Server, free_port
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.repository_native import NativeRepository
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.wal import Archive
+from postgresql_ground import Make, Running, Server, free_port, scratch
 
 from tests.modules import OWNER, ROOT, programs
 
@@ -46,3 +48,16 @@ def running(request: pytest.FixtureRequest) -> Iterator[Running]:
     finally:
         server.stop("immediate")
         shutil.rmtree(home)
+
+
+@pytest.fixture
+def archive(running: Running) -> Iterator[Make]:
+    """What the archive of the running server holds now."""
+    place = scratch()
+
+    def make() -> Archive:
+        repository = NativeRepository(running.archive, running.archive, lambda name: str(running.server.bin_dir / name))
+        return Archive(repository, running.waldump, place)
+
+    yield make
+    shutil.rmtree(place)

@@ -10,7 +10,7 @@ import json
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,9 +19,13 @@ from tests.modules import REPO
 sys.path.insert(0, str(REPO / "tests/integration/embedded"))
 
 from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.wal import Archive
 from embedded_servers import Server, await_, free_port
 
-__all__ = ["Memory", "Running", "Server", "await_", "free_port", "scratch"]
+__all__ = ["Make", "Memory", "Running", "Server", "await_", "free_port", "scratch"]
+
+#: Makes an Archive of what the running server's archive holds now.
+Make = Callable[[], Archive]
 
 
 @dataclass

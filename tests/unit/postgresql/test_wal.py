@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,22 +15,7 @@ from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import O
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import lsn
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.repository_native import NativeRepository
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.wal import Archive, Commit, header
-from postgresql_ground import Memory, Running, Server, await_, free_port, scratch
-
-Make = Callable[[], Archive]
-
-
-@pytest.fixture
-def archive(running: Running) -> Iterator[Make]:
-    """What the archive of the running server holds now."""
-    place = scratch()
-
-    def make() -> Archive:
-        repository = NativeRepository(running.archive, running.archive, lambda name: str(running.server.bin_dir / name))
-        return Archive(repository, running.waldump, place)
-
-    yield make
-    shutil.rmtree(place)
+from postgresql_ground import Make, Memory, Running, Server, await_, free_port, scratch
 
 
 def _fresh(running: Running) -> None:
