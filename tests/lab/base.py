@@ -11,6 +11,8 @@ import os
 import shutil
 import sys
 import time
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.lab import plan, proxy
@@ -82,6 +84,13 @@ def debootstrap_argv(suite: str, target: Path) -> list[str]:
     ]
 
 
+def ensure_all(where: plan.Paths, suites: Iterable[str]) -> dict[str, str]:
+    """Return the base tree's name of each suite; what is missing is built side by side."""
+    wanted = sorted(suites)
+    with ThreadPoolExecutor(max_workers=max(1, len(wanted))) as pool:
+        return dict(zip(wanted, pool.map(lambda suite: ensure(where, suite), wanted)))
+
+
 def ensure(where: plan.Paths, suite: str) -> str:
     """Return the name of the suite's base tree, building it when it is missing (under a minute)."""
     tree = where.bases / name(suite)
@@ -89,7 +98,7 @@ def ensure(where: plan.Paths, suite: str) -> str:
         return tree.name
     started = time.monotonic()
     print(f"lab: building the base tree of {suite}", file=sys.stderr)
-    group = Group(BUILD)
+    group = Group(f"{BUILD}-{suite}")
     group.kill()
     new = where.bases / f"{tree.name}.new"
     shutil.rmtree(new, ignore_errors=True)

@@ -30,9 +30,11 @@ def parser() -> argparse.ArgumentParser:
         return added
 
     default = " ".join(plan.DEFAULT_HOSTS)
-    up = verb("up", f"create, boot and await hosts (default: {default}); does nothing to hosts that are up", "*")
+    up = verb(
+        "up", f"create, boot and await hosts, HOST or HOST@SUITE (default: {default}); leaves hosts that are up", "*"
+    )
     up.add_argument(
-        "--suite", choices=list(plan.SUITES), help=f"Debian suite of new hosts (default: {plan.DEFAULT_SUITE})"
+        "--suite", choices=list(plan.SUITES), help=f"Debian suite of the others (default: {plan.DEFAULT_SUITE})"
     )
     verb("down", "remove hosts with their disks; without a name everything but the caches", "*")
     verb("kill", "cut the power of hosts", "+")
@@ -95,7 +97,7 @@ def change(args: argparse.Namespace, where: plan.Paths) -> int:
     """Run a verb that changes the lab, under the lock."""
     started = time.monotonic()
     actions: dict[str, Callable[[], list[str]]] = {
-        "up": lambda: verbs.up(where, list(dict.fromkeys(args.hosts)) or list(plan.DEFAULT_HOSTS), args.suite),
+        "up": lambda: verbs.up(where, args.hosts or plan.DEFAULT_HOSTS, args.suite),
         "down": lambda: verbs.down(where, args.hosts),
         "kill": lambda: verbs.kill(where, args.hosts),
         "start": lambda: verbs.start(where, args.hosts),

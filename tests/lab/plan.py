@@ -113,6 +113,17 @@ def check_suite(suite: str) -> str:
     return suite
 
 
+def wanted(words: Iterable[str], suite: str | None = None) -> dict[str, str | None]:
+    """Return the suite that each host of `up` is asked to be of: `pg1@sid` is sid, `pg1` is `suite`, None is any."""
+    found: dict[str, str | None] = {}
+    for word in words:
+        name, at, own = word.partition("@")
+        asked = check_suite(own) if at else suite
+        if found.setdefault(check_name(name), asked) != asked:
+            raise LabError(f"{name} is asked for as {found[name] or DEFAULT_SUITE} and as {asked or DEFAULT_SUITE}")
+    return found
+
+
 def address(name: str, taken: Iterable[str]) -> str:
     """Return the address of host `name`; `taken` holds the addresses given out so far."""
     if check_name(name) in FIXED:

@@ -287,6 +287,7 @@ def test_two_invocations_take_turns() -> None:
         (("kill", "nosuch"), "no host 'nosuch'"),
         (("up", "Bad_Name"), "is not a host name"),
         (("up", "--suite", "trixie", "pg1"), "pg1 is bookworm, not trixie"),
+        (("up", "pg1@trixie"), "pg1 is bookworm, not trixie"),
         (("cut", "pg1", "--from", "pg1"), "cannot be cut off from itself"),
     ],
 )

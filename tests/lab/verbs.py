@@ -64,24 +64,28 @@ def remove_tree(directory: Path) -> None:
         shutil.rmtree(directory)
 
 
-def up(where: plan.Paths, names: Sequence[str], suite: str | None) -> list[str]:
-    """Bring every named host up: create what is missing, boot what is off, heal what is cut, wait for SSH."""
+def up(where: plan.Paths, words: Sequence[str], suite: str | None) -> list[str]:
+    """Bring every host up that is named (NAME or NAME@SUITE).
+
+    Creates what is missing, boots what is off, heals what is cut, waits for SSH.
+    """
     lab = state.load(where)
     addresses = {h.address for h in lab.hosts.values()}
-    for name in names:
-        there = lab.hosts.get(plan.check_name(name))
-        if there and suite and there.suite != suite:
-            raise LabError(f"{name} is {there.suite}, not {suite}: run 'down {name}' first")
+    names = plan.wanted(words, suite)
+    for name, asked in names.items():
+        there = lab.hosts.get(name)
+        if there and asked and there.suite != asked:
+            raise LabError(f"{name} is {there.suite}, not {asked}: run 'down {name}' first")
     sweep(where, lab)
     network.bridge_up(where)
     changed = ["started the proxy"] if proxy.start(where) else []
     access.keygen(where.key)
 
-    for name in names:
-        if name in lab.hosts and (where.hosts / name).is_dir():
-            continue
-        wanted = plan.check_suite(suite or plan.DEFAULT_SUITE)
-        new = Host(name, plan.address(name, addresses), wanted, base.ensure(where, wanted))
+    new_ones = [name for name in names if name not in lab.hosts or not (where.hosts / name).is_dir()]
+    trees = base.ensure_all(where, {names[name] or plan.DEFAULT_SUITE for name in new_ones})
+    for name in new_ones:
+        of = names[name] or plan.DEFAULT_SUITE
+        new = Host(name, plan.address(name, addresses), of, trees[of])
         host.make_disk(where, new)
         addresses.add(new.address)
         lab.hosts[name] = new

@@ -72,6 +72,26 @@ def test_sid_has_one_distribution_and_an_unknown_suite_is_an_error() -> None:
         plan.apt_sources("potato")
 
 
+def test_a_host_is_asked_for_by_its_name_and_suite() -> None:
+    assert plan.wanted(["a", "b@sid", "a"]) == {"a": None, "b": "sid"}
+    assert plan.wanted(["a", "b@sid"], "trixie") == {"a": "trixie", "b": "sid"}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["a@potato"], "'potato' is not known"),
+        (["a@"], "'' is not known"),
+        (["@sid"], "'' is not a host name"),
+        (["a@sid@sid"], "'sid@sid' is not known"),
+        (["a", "a@sid"], "a is asked for as bookworm and as sid"),
+    ],
+)
+def test_a_suite_that_can_not_be_is_an_error(words: list[str], message: str) -> None:
+    with pytest.raises(LabError, match=message):
+        plan.wanted(words)
+
+
 def test_the_environment_moves_the_cache() -> None:
     assert plan.paths({}).run == Path("/var/cache/boringdb/lab/run")
     assert plan.paths({"BORINGDB_LAB_CACHE": ""}).run == Path("/var/cache/boringdb/lab/run")
