@@ -52,6 +52,13 @@ options:
   slot:
     description: The physical replication slot on the primary, which is also the replica's name there. Required as well.
     type: str
+  tablespaces:
+    description:
+      - Where the primary's tablespaces lie, as V(prepared) returns it. Each directory has to be empty before a clone.
+      - With it a killed clone's tablespaces are removed when it is begun again.
+    type: list
+    elements: path
+    default: []
   timeout:
     description: How long to wait for streaming, in seconds.
     type: int
@@ -79,6 +86,12 @@ system_identifier:
   description: The cluster's identity, as the primary told it.
   returned: when O(state=attached)
   type: str
+tablespaces:
+  description: Where the primary's tablespaces lie.
+  returned: when O(state=prepared)
+  type: list
+  elements: str
+  sample: [/srv/fast/orders]
 status:
   description: The receiver's state.
   returned: when O(state=streaming)
@@ -102,6 +115,7 @@ def main() -> None:
         "replication_user": {"type": "str", "default": "replicator"},
         "replication_password": {"type": "str", "no_log": True},
         "slot": {"type": "str"},
+        "tablespaces": {"type": "list", "elements": "path", "default": []},
         "timeout": {"type": "int", "default": 60},
     }
     needs = [("state", state, ["primary_address", "slot"]) for state in ("attached", "streaming")]

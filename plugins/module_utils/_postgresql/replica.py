@@ -19,13 +19,13 @@ from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import O
 from ansible_collections.boringdb.ops.plugins.module_utils._core.files import (
     is_empty,
     read_text,
-    remove_tree,
     sync_directory,
     write_atomic,
 )
 from ansible_collections.boringdb.ops.plugins.module_utils._core.lock import host_lock
 from ansible_collections.boringdb.ops.plugins.module_utils._core.module import Outcome, Params
 from ansible_collections.boringdb.ops.plugins.module_utils._core.process import failure, run
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import replica_tablespaces
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import settings as conf
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server import (
     Server,
@@ -33,6 +33,7 @@ from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server im
     one_line,
     require_psycopg,
 )
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.tablespace import PLACES
 
 try:
     import psycopg
@@ -65,6 +66,7 @@ def _attach(server: Server, params: Params, check_mode: bool) -> Outcome:
         preflight.require(
             not os.path.ismount(server.data_dir), f"{server.data_dir} is a mount point", "use a directory below it"
         )
+        replica_tablespaces.require_free(server.data_dir, params["tablespaces"], preflight)
     if fresh and check_mode:
         preflight.done()
         return Outcome(True, {"slot": slot}, "replica: absent\n", "replica: attached\n")
@@ -103,14 +105,15 @@ def _prepare(server: Server, params: Params, check_mode: bool) -> Outcome:
         row = connection.execute(
             "SELECT rolpassword, rolcanlogin AND rolreplication FROM pg_authid WHERE rolname = %s", (name,)
         ).fetchone()
+        facts = {"tablespaces": [place for _name, place in connection.execute(PLACES).fetchall()]}
         if row and row[1] and _password_matches(row[0] or "", password):
-            return Outcome(False, {})
+            return Outcome(False, facts)
         if not check_mode:
             verifier = connection.pgconn.encrypt_password(password.encode(), name.encode(), b"scram-sha-256").decode()
             verb = sql.SQL("ALTER" if row else "CREATE")
             statement = sql.SQL("{} ROLE {} LOGIN REPLICATION PASSWORD {}")
             connection.execute(statement.format(verb, sql.Identifier(name), sql.Literal(verifier)))
-    return Outcome(True, {}, "" if not row else f"role {name}: differs\n", f"role {name}: login, replication\n")
+    return Outcome(True, facts, "" if not row else f"role {name}: differs\n", f"role {name}: login, replication\n")
 
 
 def _password_matches(verifier: str, password: str) -> bool:
@@ -198,8 +201,8 @@ def _primary_identity(params: Params) -> str:
 
 def _clone(server: Server, params: Params) -> None:
     """Clone beside the final place and rename: a killed clone never looks like a data directory."""
-    beside = server.data_dir.with_name(f"{server.data_dir.name}.cloning")
-    remove_tree(beside)
+    beside = replica_tablespaces.beside(server.data_dir)
+    replica_tablespaces.begin(server.data_dir, params["tablespaces"])
     wanted = _conninfo(server, params)
     argv = [server.program("pg_basebackup"), "-D", str(beside), "--slot", params["slot"], "-X", "stream"]
     argv += [
@@ -210,12 +213,13 @@ def _clone(server: Server, params: Params) -> None:
     ]
     done = run([*argv, "--create-slot"], check=False, guarded=True)
     if done.returncode != 0 and "already exists" in done.stderr:
-        remove_tree(beside)
+        replica_tablespaces.begin(server.data_dir, params["tablespaces"])
         done = run(argv, check=False, guarded=True)
     if done.returncode != 0:
-        remove_tree(beside)
+        replica_tablespaces.clear(server.data_dir)
         raise OpsError(f"cannot clone the primary: {failure(done)}")
     (beside / "standby.signal").touch(0o600)
+    replica_tablespaces.whole(server.data_dir)
     if server.data_dir.exists():
         server.data_dir.rmdir()
     beside.rename(server.data_dir)

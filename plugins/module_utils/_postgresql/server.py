@@ -102,7 +102,8 @@ class Server:
         data_dir = Path(params["data_dir"])
         config_dir = Path(params.get("config_dir") or data_dir)
         version = read_text(data_dir / "PG_VERSION").strip()
-        bin_dir = params.get("bin_dir") or find_programs(int(version) if version.isdigit() else None) or ""
+        major = int(version) if version.isdigit() else params.get("version")
+        bin_dir = params.get("bin_dir") or find_programs(major) or ""
         return cls(
             data_dir=data_dir,
             config_dir=config_dir,

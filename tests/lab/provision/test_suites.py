@@ -1,0 +1,146 @@
+# Copyright (c) 2026, boringdb.ops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One cluster on each newer Debian suite, side by side: provisioned, backed up, drilled, converged.
+
+A suite has three hosts: primary, replica, and one that holds the repository and is the drill host.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from tests.lab.estate import Estate, changed, lab_hosts
+
+pytestmark = pytest.mark.lab
+
+
+@dataclass
+class Suite:
+    """A suite, what its packages are, and what became of the cluster on it."""
+
+    name: str
+    postgresql: int
+    pgbackrest: str
+    said: dict[str, str] = field(default_factory=dict)
+    estate: Estate = field(init=False)
+
+    @property
+    def hosts(self) -> list[str]:
+        """Primary, replica, repository and drill host."""
+        return [f"prov{self.name[0]}{which}" for which in ("1", "2", "v")]
+
+    @property
+    def cluster(self) -> str:
+        return f"on_{self.name}"
+
+    def describe(self) -> None:
+        """Write the inventory."""
+        primary, replica, vault = ({name: {"ansible_host": self.estate.addresses[name]}} for name in self.hosts)
+        place = f"{self.postgresql}/main"
+        members = {
+            "db_version": self.postgresql,
+            "db_service": f"postgresql@{self.postgresql}-main",
+            "db_data_dir": f"/var/lib/postgresql/{place}",
+            "db_config_dir": f"/etc/postgresql/{place}",
+            "db_address": "{{ ansible_host }}",
+            "db_backup_tool": "pgbackrest",
+            "db_rto_seconds": 300,
+            "postgresql_replication_password": "for the lab only, 32 characters!",
+        }
+        groups: dict[str, Any] = {
+            self.cluster: {"hosts": {**primary, **replica}, "vars": members},
+            "repository_hosts": {"hosts": vault},
+            "drill_hosts": {"hosts": vault},
+        }
+        self.estate.describe(groups, backup_repository_host=self.hosts[2])
+
+    def play(self, what: str, playbook: str, *words: str) -> None:
+        self.said[what] = self.estate.play(playbook, *words, cluster=self.cluster)
+
+    def live(self) -> None:
+        """All that one does with a cluster, once."""
+        primary = self.hosts[0]
+        self.play("provision", "provision")
+        self.play("key", "evidence_key")
+        self.estate.sql(
+            primary, "CREATE TABLE sale AS SELECT n AS id, md5(n::text) AS what FROM generate_series(1, 20000) n"
+        )
+        self.play("backup", "backup")
+        for number in range(20):
+            self.estate.sql(primary, f"INSERT INTO sale VALUES ({30000 + number}, 'after the backup')")
+        self.estate.on(self.hosts[2], f"su postgres -c 'pgbackrest --stanza={self.cluster} check'")
+        self.play("drill", "restore_drill", "-e", "restore_drill_target_type=random")
+        self.play("again", "provision")
+        self.play("check", "provision", "--check")
+
+
+SUITES = {one.name: one for one in (Suite("trixie", 17, "2.55"), Suite("sid", 18, "2.60"))}
+
+
+@pytest.fixture(scope="module")
+def suites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Suite]]:
+    """Every suite's cluster at the end of its life, all of them at once."""
+    hosts = [f"{host}@{suite.name}" for suite in SUITES.values() for host in suite.hosts]
+    with lab_hosts(tmp_path_factory.mktemp("suites"), *hosts) as it:
+        for suite in SUITES.values():
+            suite.estate = Estate(tmp_path_factory.mktemp(suite.name))
+            suite.estate.addresses, suite.estate.ssh_config = it.addresses, it.ssh_config
+            suite.describe()
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(Suite.live, SUITES.values()))
+        yield SUITES
+
+
+@pytest.fixture(params=SUITES)
+def suite(request: pytest.FixtureRequest, suites: dict[str, Suite]) -> Suite:
+    found: Suite = suites[request.param]
+    return found
+
+
+def test_the_packages_are_of_the_versions_that_the_support_matrix_names(suite: Suite) -> None:
+    primary, _replica, vault = suite.hosts
+    assert suite.estate.sql(primary, "SHOW server_version").startswith(f"{suite.postgresql}.")
+    assert suite.estate.on(vault, "pgbackrest version").split()[1].startswith(suite.pgbackrest)
+    assert f"VERSION_CODENAME={suite.name}" in suite.estate.on(primary, "cat /etc/os-release")
+
+
+def test_a_replica_streams_and_pages_have_checksums(suite: Suite) -> None:
+    primary, replica, _vault = suite.hosts
+    assert (
+        suite.estate.sql(primary, "SELECT application_name, state FROM pg_stat_replication") == f"{replica}|streaming"
+    )
+    assert suite.estate.sql(replica, "SELECT count(*) FROM sale") == "20020"
+    assert suite.estate.sql(primary, "SHOW data_checksums") == "on"
+
+
+def test_a_drill_to_a_random_moment_is_verified(suite: Suite) -> None:
+    record = suite.estate.record(suite.cluster)
+    assert record["verdict"] == "verified"
+    assert record["measurements"]["target_type"] == "time"
+    assert record["measurements"]["rows_checked"] > 20000
+    assert str(record["versions"]["engine"]) == str(suite.postgresql)
+    told = {check["name"]: check["status"] for check in record["checks"]}
+    wanted = {
+        "target_reached",
+        "wal_continuity",
+        "isolation",
+        "repository_bytes",
+        "structure",
+        "page_checksums",
+        "teardown",
+    }
+    assert wanted <= set(told), sorted(told)
+    assert {name for name, status in told.items() if status == "failed"} == set()
+    assert re.search(rf"{suite.cluster} verified", suite.said["drill"])
+
+
+@pytest.mark.parametrize("what", ["again", "check"])
+def test_a_converged_cluster_is_left_alone(suite: Suite, what: str) -> None:
+    assert changed(suite.said[what]) == dict.fromkeys(suite.hosts, 0)
