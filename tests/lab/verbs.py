@@ -72,10 +72,10 @@ def up(where: plan.Paths, words: Sequence[str], suite: str | None) -> list[str]:
     lab = state.load(where)
     addresses = {h.address for h in lab.hosts.values()}
     names = plan.wanted(words, suite)
-    for name, asked in names.items():
+    for name, its_suite in names.items():
         there = lab.hosts.get(name)
-        if there and asked and there.suite != asked:
-            raise LabError(f"{name} is {there.suite}, not {asked}: run 'down {name}' first")
+        if there and its_suite and there.suite != its_suite:
+            raise LabError(f"{name} is {there.suite}, not {its_suite}: run 'down {name}' first")
     sweep(where, lab)
     network.bridge_up(where)
     changed = ["started the proxy"] if proxy.start(where) else []

@@ -75,6 +75,31 @@ def test_one_member(cluster: Estate) -> None:
     assert set(changed(cluster.converge("provision")).values()) == {0}
 
 
+def test_a_declared_tablespace(cluster: Estate) -> None:
+    wanted = [{"name": "fast", "location": str(cluster.home / "spaces/fast")}]
+    planned = cluster.converge("provision", "--check", postgresql_tablespaces=wanted)
+    assert changed(planned)["db1"] == 2
+    assert not (cluster.home / "spaces").exists()
+    assert changed(cluster.converge("provision", postgresql_tablespaces=wanted))["db1"] == 2
+    for words in ((), ("--check",)):
+        assert set(changed(cluster.converge("provision", *words, postgresql_tablespaces=wanted)).values()) == {0}
+    assert cluster.sql("SELECT pg_tablespace_location(oid) FROM pg_tablespace WHERE spcname = 'fast'") == str(
+        cluster.home / "spaces/fast"
+    )
+    # A replica on this same machine would write to the same directory.
+    cluster.inventory = REPO / "inventories/local"
+    done = cluster.play("provision", postgresql_tablespaces=wanted)
+    assert "db1: it has tablespaces, and db2 of the same cluster is on the same machine" in done.told()
+    assert not (cluster.home / "db2").exists()
+    cluster.sql("DROP TABLESPACE fast")
+
+
+def test_two_members_with_one_port_are_refused(cluster: Estate) -> None:
+    done = cluster.play("provision", db_port=cluster.port + 1)
+    assert f"db_port {cluster.port + 1} is also that of db2 on the same machine" in done.told()
+    assert not (cluster.home / "db2").exists()
+
+
 def test_a_member_that_comes_later(cluster: Estate) -> None:
     cluster.inventory = REPO / "inventories/local"
     pid = cluster.postmaster(cluster.home / "db1/data")

@@ -101,7 +101,9 @@ def running(shared: Shared) -> dict[str, str]:
 
 def test_a_clone_whose_host_loses_power_is_begun_again(shared: Shared) -> None:
     """Its tablespace lies outside of the data directory, and is half full."""
-    freeze = f"until ls {SPACE}/PG_15_*/*/* >/dev/null 2>&1; do sleep 0.02; done; pkill -STOP -x pg_basebackup; ls {SPACE}"
+    freeze = (
+        f"until ls {SPACE}/PG_15_*/*/* >/dev/null 2>&1; do sleep 0.02; done; pkill -STOP -x pg_basebackup; ls {SPACE}"
+    )
     with ThreadPoolExecutor() as pool:
         watcher = pool.submit(shared.on, "provi2", freeze)
         run = pool.submit(shared.attempt, "provision", "-e", "cluster=books")

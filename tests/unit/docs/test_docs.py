@@ -35,7 +35,7 @@ PARTS = [
     "What it changes", "What it restarts", "Duration", "Point of no return", "Roll back", "Options that matter",
     "Examples", "When it refuses", "How it is tested",
 ]  # fmt: skip
-OPERATIONS = ["backup", "config", "instance", "provision", "replica", "restore", "restore_drill"]
+OPERATIONS = ["backup", "config", "instance", "provision", "replica", "restore", "restore_drill", "tablespace"]
 #: What a playbook's header says. The last two may stand in one line.
 HEADER = {
     "Changes": r"^# Changes:", "Restarts": r"^# Restarts:", "Duration": r"^# (Expected d|D)uration:",
