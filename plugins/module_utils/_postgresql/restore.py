@@ -31,6 +31,7 @@ from ansible_collections.boringdb.ops.plugins.module_utils._core.module import O
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import (
     lsn,
     recovery,
+    restore_apart,
     restore_options,
     restore_plan,
     restore_proof,
@@ -330,6 +331,7 @@ class _Restore:
     def _lay_down(self, plan: Plan) -> None:
         begun = time.monotonic()
         self.repository.lay_down(plan.backup, self.server.data_dir, time_to_live.tablespaces(self.server.data_dir))
+        restore_apart.require_apart(self.server.data_dir)
         self.facts["restore_seconds"] = round(time.monotonic() - begun, 3)
 
     def _recover(self, plan: Plan) -> None:

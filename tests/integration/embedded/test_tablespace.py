@@ -5,10 +5,15 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
+from archive_ground import Copy, Source
 from embedded_servers import Server, as_user
 from verify_ground import module
 
@@ -52,7 +57,8 @@ def test_everything_wrong_is_refused_at_once_and_nothing_created(quick: Server) 
     declare(quick, ("fast", fast))
     said = declare(
         quick, ("pg_mine", other), ("relative", "srv"), ("up", "/srv/../etc"), ("quoted", "/srv/it's"),
-        ("x" * 64, "/srv/y"), ("inside", quick.data_dir / "space"), ("twice", "/srv/t"), ("twice", "/srv/u"), ("same", "/srv/t/"), fails=True,
+        ("x" * 64, "/srv/y"), ("inside", quick.data_dir / "space"), ("twice", "/srv/t"), ("twice", "/srv/u"),
+        ("same", "/srv/t/"), fails=True,
     )  # fmt: skip
     told = [reason["what"] for reason in said["reasons"]]
     assert told == [
@@ -82,3 +88,49 @@ def test_what_postgresql_refuses_is_told_in_its_words(quick: Server) -> None:
     inner = place(quick, "space/PG_16_202307071")
     said = declare(quick, ("space", inner.parent), fails=True)
     assert said["msg"] == f'directory "{inner}" already in use as a tablespace'
+
+
+@pytest.fixture
+def source(template: Callable[[int], Path]) -> Iterator[Source]:
+    """A server that archives."""
+    home = Path(tempfile.mkdtemp(prefix="bdb-", dir="/tmp"))
+    home.chmod(0o755)
+    made = Source(home, template(16))
+    try:
+        yield made
+    finally:
+        made.stop()
+        shutil.rmtree(home)
+
+
+def test_a_copy_does_not_write_into_its_source_s_new_tablespace(source: Source) -> None:
+    """One that a backup holds is put elsewhere; recovery would make one that is newer at its very place."""
+    old, new = place(source.server, "old"), place(source.server, "new")
+    declare(source.server, ("old", old))
+    source.sql("CREATE TABLE first TABLESPACE old AS SELECT n FROM generate_series(1, 500) n")
+    source.backup()
+    source.write(1)
+    declare(source.server, ("new", new))
+    source.sql("CREATE TABLE second TABLESPACE new AS SELECT n FROM generate_series(1, 500) n", "CHECKPOINT")
+    source.write(2)
+    source.archive()
+    before = source.tree(old, new)
+    copy = Copy(source)
+    said = copy.restore(fails=True)
+    assert said["msg"].startswith(f"tablespace {new} of the running server in {source.server.data_dir} was created")
+    assert source.tree(old, new) == before
+    copy.remove()
+    # With a backup that holds both, each goes below the copy.
+    source.backup()
+    source.write(3)
+    source.archive()
+    before = source.tree(old, new)
+    copy.restore()
+    places = copy.server.psql("SELECT pg_tablespace_location(oid) FROM pg_tablespace WHERE oid > 16383").split()
+    assert len(places) == 2
+    assert all(one.startswith(f"{copy.home}/data.tablespaces/") for one in places)
+    assert copy.server.psql("SELECT count(*) FROM first NATURAL JOIN second") == "500"
+    copy.server.psql("INSERT INTO second VALUES (0)", "CHECKPOINT")
+    assert source.tree(old, new) == before
+    copy.remove()
+    assert not copy.home.exists() or [path.name for path in copy.home.iterdir()] in ([], ["run"])
