@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """One cluster on each newer Debian suite, side by side: provisioned, backed up, drilled, converged.
 
-A suite has two hosts, a primary and one that holds the repository and is the drill host; with BORINGDB_LAB_FULL=1 it has
-a replica, too.
+A suite has two hosts, a primary and one that holds the repository and is the drill host. With BORINGDB_LAB_FULL=1
+it has a replica, too.
 """
 
 from __future__ import annotations
