@@ -9,7 +9,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import Preflight
@@ -79,7 +79,7 @@ def _declared_well(server: Server, tablespaces: list[dict[str, Any]], preflight:
             f"tablespace {name!r}: no name for one",
             f"give 1 to {_NAME_BYTES} bytes that don't begin with pg_",
         )
-        path = PurePosixPath(place)
+        path = Path(place)
         preflight.require(
             path.is_absolute() and ".." not in path.parts and len(path.parts) > 1 and not _UNFIT.search(place),
             f"tablespace {name}: {place!r} is no place for it",
