@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError
+from ansible_collections.boringdb.ops.plugins.module_utils._core.process import run
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.repository import Backup
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.repository_pgbackrest_codec import decompress
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.repository_pgbackrest_program import Pgbackrest
@@ -47,7 +48,8 @@ class PgbackrestRepository:
     # --- what is there --------------------------------------------------------------------------------------
 
     def tool_version(self) -> str:
-        return self._program.call("version")[0].split()[-1]
+        # Newer ones take no option with this command.
+        return run(["pgbackrest", "version"]).stdout.split()[-1]
 
     def backups(self) -> list[Backup]:
         found = self._catalogue()
