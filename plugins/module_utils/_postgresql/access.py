@@ -52,7 +52,7 @@ def access(params: Params, check_mode: bool) -> Outcome:
 def _declared(params: Params, major: int) -> Declared:
     roles = [dict(role) for role in params["roles"]]
     return Declared(
-        roles=[*[role for role in roles if role["state"] == "present"], *roles_of(params["accounts"])],
+        roles=[*[role for role in roles if role["state"] == "present"], *roles_of(params["accounts"], major)],
         gone=[role for role in roles if role["state"] == "absent"],
         databases=params["databases"],
         schemas=params["schemas"],
@@ -72,7 +72,10 @@ def _refuse_misfits(declared: Declared) -> None:
 def _connections(server: Server, params: Params, stack: contextlib.ExitStack) -> Callable[[str], Any]:
     """One connection to each database, kept for the whole run."""
     kept: dict[str, Any] = {}
-    login = {"password": params["login_password"]} if params["login_password"] else {}
+    # A database in SQL_ASCII would answer in bytes.
+    login = {"client_encoding": "UTF8"}
+    if params["login_password"]:
+        login["password"] = params["login_password"]
 
     def connect(name: str) -> Any:
         if name not in kept:

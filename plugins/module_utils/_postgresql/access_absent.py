@@ -14,7 +14,7 @@ from typing import Any, Callable
 
 from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import Preflight
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.access_plan import Entry, Step, step
-from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.access_roles import Roles
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.access_roles import Roles, no_sessions
 
 try:
     from psycopg import sql
@@ -57,13 +57,7 @@ def plan(gone: list[Entry], state: Roles, connect: Callable[[str], Any], main: s
         if state.roles[name].bootstrap or name == state.me:
             preflight.refuse(f"role {name} is the account this connects as, or the engine's first superuser", "keep it")
             continue
-        sessions = connect(main).execute(
-            "SELECT count(*), string_agg(DISTINCT coalesce(nullif(application_name, ''), 'unnamed'), ', ')"
-            " FROM pg_stat_activity WHERE usename = %s", (name,)
-        ).fetchone()  # fmt: skip
-        preflight.require(
-            sessions[0] == 0, f"role {name} has {sessions[0]} sessions ({sessions[1]})", "let them end first"
-        )
+        no_sessions(connect(main), name, preflight)
         places = [place for (place,) in connect(main).execute(_WHERE, (name,)).fetchall()]
         for place in sorted(places):
             rows = connect(place).execute(_WHAT, (name,)).fetchall()

@@ -30,6 +30,8 @@ JOBS = tuple(_JOBS)
 
 def _functions(job: str, major: int) -> list[str]:
     """The functions that only a superuser may call unless they are granted."""
+    if job == "drill":
+        return ["pg_show_all_file_settings()", "pg_hba_file_rules()", *["pg_ident_file_mappings()"] * (major >= 15)]
     if job != "backup":
         return []
     control = (
@@ -40,12 +42,17 @@ def _functions(job: str, major: int) -> list[str]:
     return [*control, "pg_create_restore_point(text)", "pg_switch_wal()"]
 
 
-def roles_of(accounts: list[Entry]) -> list[Entry]:
+def roles_of(accounts: list[Entry], major: int) -> list[Entry]:
     """The accounts as roles."""
     own = ("name", "password", "connection_limit", "valid_until")
-    return [
-        {**PLAIN, "login": True, **_JOBS[account["job"]], **{key: account[key] for key in own}} for account in accounts
-    ]
+    roles = []
+    for account in accounts:
+        job = dict(_JOBS[account["job"]])
+        if account["job"] == "drill" and major >= 15:
+            # `verify` flushes the copy's pages before it reads its files.
+            job["member_of"] = [*job["member_of"], "pg_checkpoint"]
+        roles.append({**PLAIN, "login": True, **job, **{key: account[key] for key in own}})
+    return roles
 
 
 def grants_of(accounts: list[Entry], major: int) -> list[Entry]:

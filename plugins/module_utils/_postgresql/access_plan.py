@@ -164,7 +164,7 @@ def _role_fits(role: Entry, preflight: Preflight) -> None:
     preflight.require(role["connection_limit"] >= -1, f"{which}: connection_limit is below -1", "-1 is no limit")
     preflight.require(role["name"] not in role["member_of"], f"{which}: a member of itself", "take it out of member_of")
     password = role["password"]
-    preflight.require(password != "", f"{which}: the password is empty", "leave it out, or give one")  # noqa: S105
+    preflight.require(password != "", f"{which}: the password is empty", "leave it out, or give one")
     preflight.require("\0" not in (password or ""), f"{which}: the password holds a zero byte", "choose another")
     for name, value in role["settings"].items():
         fits = value is not None and not isinstance(value, dict) and re.match(r"^[A-Za-z_][\w.]*\Z", name)

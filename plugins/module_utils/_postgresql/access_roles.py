@@ -93,6 +93,8 @@ def judge(state: Roles, declared: Declared, connection: Any, preflight: Prefligh
             not ours, f"{which} is the account this connects as, or the engine's first superuser", "manage it by hand"
         )
         role["valid_until"] = _until_fits(which, role, connection, preflight)
+        if there and there.flags["login"] and not role["login"]:
+            no_sessions(connection, role["name"], preflight)
         if there and role["password"] is not None:
             preflight.require(
                 state.verifiers is not None,
@@ -114,6 +116,19 @@ def judge(state: Roles, declared: Declared, connection: Any, preflight: Prefligh
                 f"role {role['name']}: {state.me} may not give or take {flag} without having it",
                 "connect as a superuser",
             )
+
+
+def no_sessions(connection: Any, name: str, preflight: Preflight) -> None:
+    """Note the sessions of a role that is to lose its login: whoever has them could not come back."""
+    query = """SELECT count(*), string_agg(DISTINCT coalesce(nullif(application_name, ''), 'unnamed') || ' at '
+                                          || coalesce(host(client_addr), 'the local socket'), ', ')
+               FROM pg_stat_activity WHERE usename = %s"""
+    sessions, told = connection.execute(query, (name,)).fetchone()
+    preflight.require(
+        sessions == 0,
+        f"role {name} has {sessions} session{'s' * (sessions != 1)} ({told})",
+        "let them move to another role, or end them",
+    )
 
 
 def _may_manage(state: Roles, things: list[str], preflight: Preflight) -> None:

@@ -164,7 +164,7 @@ def test_a_role_that_owns_something_is_not_dropped(server: Server, access: Acces
                 " TABLES FROM report", dbname="shop")  # fmt: skip
     with login(server, "report", "another", "shop"):
         refused = access(**gone, fails=True)
-        assert "role report has 1 sessions (unnamed) (let them end first)" in refused["msg"]
+        assert "role report has 1 session (unnamed at 127.0.0.1) (let them move to another role" in refused["msg"]
     assert access(**gone, check=True)["changed"] is True
     done = access(**gone)
     assert done["statements"][-2:] == ['DROP ROLE "report"', 'DROP ROLE "Shop a"']
