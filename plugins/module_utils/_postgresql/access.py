@@ -73,7 +73,7 @@ def _connections(server: Server, params: Params, stack: contextlib.ExitStack) ->
     """One connection to each database, kept for the whole run."""
     kept: dict[str, Any] = {}
     # A database in SQL_ASCII would answer in bytes.
-    login = {"client_encoding": "UTF8"}
+    login: dict[str, Any] = {"client_encoding": "UTF8"}
     if params["login_password"]:
         login["password"] = params["login_password"]
 

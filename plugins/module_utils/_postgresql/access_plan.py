@@ -62,7 +62,19 @@ class Step:
 def step(thing: str, before: str, after: str, text: str, *parts: Any) -> Step:
     """A step whose statement is `text` with identifiers (and what else is composed) in its places."""
     statement = sql.SQL(text).format(*parts)
-    return Step(thing, before, after, statement, statement.as_string(None))
+    return Step(thing, before, after, statement, shown(statement))
+
+
+def shown(statement: Any) -> str:
+    """A statement for a person. psycopg before 3.2 composes nothing without a connection: a dry run may have none."""
+    parts = statement._obj
+    if isinstance(statement, sql.Composed):
+        return "".join(shown(part) for part in parts)
+    if isinstance(statement, sql.Identifier):
+        return ".".join('"' + part.replace('"', '""') + '"' for part in parts)
+    if isinstance(statement, sql.Literal):
+        return "'" + parts.replace("'", "''") + "'" if isinstance(parts, str) else str(parts)
+    return str(parts)
 
 
 def names(words: Iterable[str]) -> Any:

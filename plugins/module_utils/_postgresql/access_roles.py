@@ -12,7 +12,13 @@ from typing import Any
 from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import Preflight
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import scram
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import settings as conf
-from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.access_plan import Declared, Entry, Step, step
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.access_plan import (
+    Declared,
+    Entry,
+    Step,
+    shown,
+    step,
+)
 
 try:
     import psycopg
@@ -99,8 +105,8 @@ def judge(state: Roles, declared: Declared, connection: Any, preflight: Prefligh
             preflight.require(
                 state.verifiers is not None,
                 f"{which}: {state.me} may not read pg_authid, so that nobody can tell whether the password differs",
-                "leave the password out, connect as a superuser, or GRANT SELECT (rolname, rolpassword) ON pg_authid TO "
-                + state.me,
+                "leave the password out, connect as a superuser, or GRANT SELECT (rolname, rolpassword) ON pg_authid"
+                f" TO {state.me}",
             )
     if state.may("superuser"):
         return
@@ -212,8 +218,8 @@ def set_password(name: str, password: str, had_one: bool) -> Step:
     """The step that gives a role a password. Neither the password nor its verifier is ever shown."""
     statement = sql.SQL("ALTER ROLE {} PASSWORD").format(sql.Identifier(name))
     before = f"role {name}: password: another" if had_one else ""
-    shown = f"{statement.as_string(None)} '…'"
-    return Step(f"role {name}", before, f"role {name}: password: as declared", statement, shown, password)
+    told = f"{shown(statement)} '…'"
+    return Step(f"role {name}", before, f"role {name}: password: as declared", statement, told, password)
 
 
 def _memberships(there: dict[str, list[str]], role: Entry, state: Roles) -> Iterator[Step]:

@@ -6,14 +6,18 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import psycopg
 import pytest
-from embedded_servers import Server
+from embedded_servers import Server, await_
 from verify_ground import module
+
+from tests.modules import command, environment
+from tests.modules import options as module_options
 
 PASSWORD = "correct horse: battery\\staple"
 Access = Callable[..., dict[str, Any]]
@@ -89,7 +93,8 @@ def test_everything_at_once_and_the_second_run_changes_nothing(server: Server, a
     assert "database shop: owner shop, template template0, encoding UTF8, locale C\n" in planned["diff"]["after"]
     done = access(**SHOP)
     assert done["changed"] is True
-    assert 'CREATE DATABASE "shop" OWNER "shop" TEMPLATE "template0" ENCODING \'UTF8\' LOCALE \'C\'' in done["statements"]
+    created = "CREATE DATABASE \"shop\" OWNER \"shop\" TEMPLATE \"template0\" ENCODING 'UTF8' LOCALE 'C'"
+    assert created in done["statements"]
     after = everything(server)
     for check in (False, True):
         again = access(**SHOP, check=check)
@@ -131,11 +136,13 @@ def test_a_role_is_exactly_what_is_declared(server: Server, access: Access) -> N
     access(roles=SHOP["roles"])
     stored = server.psql("SELECT rolpassword FROM pg_authid WHERE rolname = 'Shop a'")
     server.psql("CREATE ROLE other", 'GRANT other TO "Shop a"', 'ALTER ROLE "Shop a" SUPERUSER CONNECTION LIMIT 3',
-                "ALTER ROLE \"Shop a\" SET statement_timeout = '1s'", 'ALTER ROLE "Shop a" SET work_mem = \'9MB\'')  # fmt: skip
+                "ALTER ROLE \"Shop a\" SET statement_timeout = '1s'",
+                "ALTER ROLE \"Shop a\" SET work_mem = '9MB'")  # fmt: skip
     planned = access(roles=SHOP["roles"], check=True)
-    assert planned["diff"]["before"].splitlines() == [
-        "role Shop a: superuser, nocreatedb, nocreaterole, inherit, login, noreplication, nobypassrls, connection limit 3, "
-        + planned["diff"]["before"].splitlines()[0].rpartition(", ")[2],
+    attributes, *lines = planned["diff"]["before"].splitlines()
+    told = "superuser, nocreatedb, nocreaterole, inherit, login, noreplication, nobypassrls, connection limit 3, valid"
+    assert attributes.startswith(f"role Shop a: {told} until 2099-01-31 ")
+    assert lines == [
         "role Shop a: member of other",
         "role Shop a: work_mem = 9MB",
         "role Shop a: statement_timeout = 1s",
@@ -268,6 +275,41 @@ def test_an_error_of_the_server_undoes_the_whole_step(server: Server, access: Ac
     server.psql("DROP TYPE vector")
     access(**options)
     assert access(**options)["changed"] is False
+
+
+def test_a_killed_run_leaves_nothing_half_done(server: Server, access: Access) -> None:
+    server.psql("CREATE DATABASE shop ENCODING 'UTF8' LOCALE 'C' TEMPLATE template0")
+    where = {"data_dir": server.data_dir, "bin_dir": server.bin_dir, "socket_dir": server.socket_dir}
+    given = {**{name: str(path) for name, path in where.items()}, "port": server.port, **SHOP}
+    holder = psycopg.connect(host=str(server.socket_dir), port=server.port, user="postgres", dbname="shop")
+    with holder, subprocess.Popen(command("access"), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
+                                  cwd="/", env=environment()) as run:  # fmt: skip
+        holder.execute("CREATE SCHEMA app")
+        assert run.stdin
+        run.stdin.write(module_options(given))
+        run.stdin.close()
+        waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'CREATE SCHEMA%'"
+        await_(lambda: server.psql(waits) == "1", what="the run's wait for another session")
+        run.kill()
+        run.wait()
+        holder.rollback()
+    await_(
+        lambda: server.psql("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'boringdb.ops'") == "0",
+        what="the end of the killed run's sessions",
+    )
+    assert server.psql("SELECT count(*) FROM pg_roles WHERE rolname IN ('shop', 'Shop a', 'report')") == "3"
+    inside = "SELECT count(*) FROM pg_namespace WHERE nspname = 'app' UNION ALL SELECT count(*) FROM pg_default_acl"
+    assert server.psql(inside, dbname="shop").split() == ["0", "0"]
+    assert access(**SHOP)["changed"] is True
+    assert access(**SHOP)["changed"] is False
+
+
+def test_the_newest_version_converges_too(make_server: Callable[..., Server]) -> None:
+    new = make_server("new", version=18, copied=True)
+    accounts = [{"name": f"b_{job}", "job": job} for job in ("replication", "backup", "monitoring", "drill")]
+    declared = {**SHOP, "extensions": [], "grants": SHOP["grants"][:4], "accounts": accounts}
+    assert module(new, "access", **declared)["changed"] is True
+    assert module(new, "access", **declared)["changed"] is False
 
 
 def test_on_a_replica_it_refuses(server: Server, access: Access) -> None:

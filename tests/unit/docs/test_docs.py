@@ -28,14 +28,14 @@ EXAMPLE = REPO / "inventories/example"
 #: Words whose page is another word's.
 SHARED_PAGE = {
     "backup_info": "backup", "backup_manifest": "verify", "evidence_key": "evidence", "instance_info": "instance",
-    "postgresql": "provision", "verify_evidence": "evidence",
+    "postgresql": "provision", "rotate_password": "access", "verify_evidence": "evidence",
 }  # fmt: skip
 #: The parts of a page of an operation, in their order.
 PARTS = [
     "What it changes", "What it restarts", "Duration", "Point of no return", "Roll back", "Options that matter",
     "Examples", "When it refuses", "How it is tested",
 ]  # fmt: skip
-OPERATIONS = ["backup", "config", "instance", "provision", "replica", "restore", "restore_drill"]
+OPERATIONS = ["access", "backup", "config", "instance", "provision", "replica", "restore", "restore_drill", "tls"]
 #: What a playbook's header says. The last two may stand in one line.
 HEADER = {
     "Changes": r"^# Changes:", "Restarts": r"^# Restarts:", "Duration": r"^# (Expected d|D)uration:",
