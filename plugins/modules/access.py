@@ -129,8 +129,7 @@ options:
         elements: str
         default: []
       settings:
-        description: Settings of its sessions. Others that it has are reset. A value may be a list, for
-        C(search_path).
+        description: Settings of its sessions. Others are reset. A value may be a list, for C(search_path).
         type: dict
         default: {}
   databases:
@@ -364,8 +363,7 @@ def main() -> None:
     }
     own = {
         "login_password": {"type": "str", "no_log": True},
-        **{name: {"type": "list", "elements": "dict", "default": [], "options": spec} for name, spec in
-        lists.items()},
+        **{name: {"type": "list", "elements": "dict", "default": [], "options": spec} for name, spec in lists.items()},
     }
     run("access", CELLS, {**SERVER_OPTIONS, **own})
 
