@@ -38,7 +38,10 @@ def access(params: Params, check_mode: bool) -> Outcome:
         declared = _declared(params, server.major or 18)
         _refuse_misfits(declared)
         if check_mode:
-            return _outcome(_all_new(declared))
+            planned = _outcome(_all_new(declared))
+            if server.exists():
+                planned.warnings.append("the server is stopped: what it holds already can't be told")
+            return planned
         raise OpsError(f"no server runs on {server.data_dir}; start it first")
     lock: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
     if not check_mode:
