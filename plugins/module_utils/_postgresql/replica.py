@@ -5,13 +5,8 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import hmac
 import os
 import re
-import stringprep
-import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +20,7 @@ from ansible_collections.boringdb.ops.plugins.module_utils._core.files import (
 from ansible_collections.boringdb.ops.plugins.module_utils._core.lock import host_lock
 from ansible_collections.boringdb.ops.plugins.module_utils._core.module import Outcome, Params
 from ansible_collections.boringdb.ops.plugins.module_utils._core.process import failure, run
-from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import replica_tablespaces
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import replica_tablespaces, scram
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import settings as conf
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server import (
     Server,
@@ -106,47 +101,14 @@ def _prepare(server: Server, params: Params, check_mode: bool) -> Outcome:
             "SELECT rolpassword, rolcanlogin AND rolreplication FROM pg_authid WHERE rolname = %s", (name,)
         ).fetchone()
         facts = {"tablespaces": [place for _name, place in connection.execute(PLACES).fetchall()]}
-        if row and row[1] and _password_matches(row[0] or "", password):
+        if row and row[1] and scram.matches(row[0] or "", password):
             return Outcome(False, facts)
         if not check_mode:
-            verifier = connection.pgconn.encrypt_password(password.encode(), name.encode(), b"scram-sha-256").decode()
+            verifier = scram.verifier(connection, name, password)
             verb = sql.SQL("ALTER" if row else "CREATE")
             statement = sql.SQL("{} ROLE {} LOGIN REPLICATION PASSWORD {}")
             connection.execute(statement.format(verb, sql.Identifier(name), sql.Literal(verifier)))
     return Outcome(True, facts, "" if not row else f"role {name}: differs\n", f"role {name}: login, replication\n")
-
-
-def _password_matches(verifier: str, password: str) -> bool:
-    """Whether a stored SCRAM verifier is of this password.
-
-    RFC 5802: StoredKey is H(HMAC(SaltedPassword, "Client Key")).
-    """
-    parts = re.match(r"^SCRAM-SHA-256\$(\d+):([^$]+)\$([^:]+):", verifier)
-    if not parts:
-        return False
-    salted = hashlib.pbkdf2_hmac(
-        "sha256", _prepared(password).encode(), base64.b64decode(parts.group(2)), int(parts.group(1))
-    )
-    client = hmac.new(salted, b"Client Key", hashlib.sha256).digest()
-    return hmac.compare_digest(hashlib.sha256(client).digest(), base64.b64decode(parts.group(3)))
-
-
-def _prepared(password: str) -> str:
-    """A password as libpq hashes it, by SASLprep (RFC 4013); one that this forbids is taken as it is."""
-    mapped = "".join(
-        " " if stringprep.in_table_c12(char) else char for char in password if not stringprep.in_table_b1(char)
-    )
-    ready = unicodedata.normalize("NFKC", mapped)
-    forbidden = (
-        stringprep.in_table_c12, stringprep.in_table_c21_c22, stringprep.in_table_c3, stringprep.in_table_c4,
-        stringprep.in_table_c5, stringprep.in_table_c6, stringprep.in_table_c7, stringprep.in_table_c8,
-        stringprep.in_table_c9, stringprep.in_table_a1,
-    )  # fmt: skip
-    mixed = any(map(stringprep.in_table_d1, ready)) and (
-        any(map(stringprep.in_table_d2, ready))
-        or not (stringprep.in_table_d1(ready[0]) and stringprep.in_table_d1(ready[-1]))
-    )
-    return password if not ready or mixed or any(test(char) for test in forbidden for char in ready) else ready
 
 
 def _passfile(server: Server) -> Path:

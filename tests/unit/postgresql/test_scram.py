@@ -1,13 +1,13 @@
 # Copyright (c) 2026, boringdb.ops contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether a stored verifier is of a password: against verifiers that libpq makes, as `replica` stores them."""
+"""Whether a stored verifier is of a password: against verifiers that libpq makes."""
 
 from __future__ import annotations
 
 import psycopg
 import pytest
-from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.replica import _password_matches
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.scram import matches
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -37,15 +37,15 @@ PASSWORDS = [
 def test_a_verifier_of_libpq_is_recognised(password: str) -> None:
     verifier = _verifier(password)
     assert verifier.startswith("SCRAM-SHA-256$4096:")
-    assert _password_matches(verifier, password)
-    assert not _password_matches(verifier, password + "x")
-    assert not _password_matches(_verifier(password), "")
+    assert matches(verifier, password)
+    assert not matches(verifier, password + "x")
+    assert not matches(_verifier(password), "")
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=20))
 @settings(max_examples=60, deadline=None)
 def test_any_password_is_recognised(password: str) -> None:
-    assert _password_matches(_verifier(password), password)
+    assert matches(_verifier(password), password)
 
 
 @pytest.mark.parametrize(
@@ -60,4 +60,4 @@ def test_any_password_is_recognised(password: str) -> None:
     ],
 )
 def test_other_kinds_of_stored_passwords_do_not_match(stored: str) -> None:
-    assert not _password_matches(stored, "secret")
+    assert not matches(stored, "secret")
