@@ -22,12 +22,15 @@ class Outcome:
     """What a cell did.
 
     `facts` are the module's return values; `before` and `after` are rendered as the diff when they differ.
+    Where several things changed, `diffs` has each with its own headers, in Ansible's words: before, after,
+    before_header, after_header.
     """
 
     changed: bool = False
     facts: dict[str, Any] = field(default_factory=dict)
     before: str = ""
     after: str = ""
+    diffs: list[dict[str, str]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
 
@@ -66,6 +69,8 @@ def run(word: str, cells: Cells, argument_spec: Mapping[str, Any], **module_opti
     for warning in outcome.warnings:
         module.warn(warning)
     result: dict[str, Any] = {"changed": outcome.changed, **outcome.facts}
-    if outcome.before != outcome.after:
+    if outcome.diffs:
+        result["diff"] = outcome.diffs
+    elif outcome.before != outcome.after:
         result["diff"] = {"before": outcome.before, "after": outcome.after}
     module.exit_json(**result)
