@@ -89,7 +89,8 @@ IDLE = {"evidence": ("private_key", "cluster", "passphrase", "lock_timeout", "wi
         "report": ("dest", "ledger")}  # fmt: skip
 SETTINGS: list[Any] = [
     {name: "1"} for name in ("", " ", "work mem", "work_mem;", "a=b", "1a", "a.b.c", "work_mem\n", "\u00e4", "-c",
-                             "a'b", "include", "include_dir", "include_if_exists", "config_file", "data_directory", "#a")
+                             "a'b", "include", "include_dir", "include_if_exists", "config_file", "data_directory",
+                             "#a")
 ] + [{"work_mem": value} for value in (None, [], [1], {"a": 1}, "a\nb", "a\u0000b", "\u001b[31m", "a\rb")]  # fmt: skip
 RULE = {"type": "host", "database": "all", "user": "all", "address": "10.0.0.0/8", "method": "scram-sha-256"}
 RULES = [
