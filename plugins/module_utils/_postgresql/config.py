@@ -136,11 +136,12 @@ def _wanted_files(server: Server, params: Params) -> dict[Path, str]:
     ours = server.config_dir / "conf.d" / f"{params['file']}.conf"
     wanted = {ours: conf.render(params["settings"], _HEADING), base: text}
     if params["hba"] is not None:
-        wanted[server.config_dir / "pg_hba.conf"] = _render_hba(params["hba"])
+        wanted[server.config_dir / "pg_hba.conf"] = hba_text(params["hba"])
     return wanted
 
 
-def _render_hba(rules: list[Mapping[str, Any]]) -> str:
+def hba_text(rules: list[Mapping[str, Any]]) -> str:
+    """The whole of pg_hba.conf."""
     lines = [f"# {_HEADING}"]
     for rule in rules:
         fields = [rule["type"], rule["database"], rule["user"], rule["address"] or "", rule["method"]]

@@ -51,7 +51,7 @@ def impossible(params: Mapping[str, Any]) -> Preflight:
 
 def _places(params: Mapping[str, Any], preflight: Preflight) -> None:
     for name in _NEVER_EMPTY:
-        preflight.require(params.get(name, "/") not in (None, ""), f"{name} is empty", f"say which {name} it is")
+        preflight.require(params.get(name) != "", f"{name} is empty", f"say which {name} it is")
     for name in (*_NEVER_EMPTY, "login_user", "login_db"):
         preflight.require(
             not re.search(r"[\x00-\x1f]", str(params.get(name) or "")),

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -122,3 +123,33 @@ def test_a_member_that_is_down_is_refused(cluster: Estate) -> None:
     [told] = done.errors()
     assert told.strip("'") == "refused: db2 is stopped, what it will have is not known (start it first, provision does)"
     cluster.start()
+
+
+def test_drift_is_told_and_nothing_is_changed(cluster: Estate) -> None:
+    """Of a cluster that is as declared; then with something else on one member."""
+    wanted = {"max_connections": 130, "max_wal_senders": 8, "shared_buffers": "64MB"}
+    place = cluster.logs / "drift.json"
+    words = {"config_drift_json": str(place), "config_drift_fail": True, "postgresql_settings": wanted}
+    cluster.converge("provision", postgresql_settings=wanted, postgresql_restart=True)
+    assert "drift of db1, db2: none" in cluster.converge("config_drift", **words)
+    cluster.sql("ALTER SYSTEM SET work_mem = '7MB'", "db2")
+    cluster.sql("SELECT pg_reload_conf()", "db2")
+    with (cluster.home / "db1/data/pg_hba.conf").open("a") as rules:
+        rules.write("host all all 192.0.2.0/24 trust\n")
+    before = started(cluster)
+    told = {**words, "postgresql_settings": {**wanted, "work_mem": "5MB", "max_connections": "0x82"}}
+    done = cluster.play("config_drift", **told)
+    assert done.code != 0
+    found = json.loads(place.read_text())
+    assert [(one["host"], one["name"], one["what"]) for one in found["declared"]] == [
+        ("db1", "work_mem", "declared, and not written"),
+        ("db1", "pg_hba.conf", "rule is not declared"),
+        ("db2", "work_mem", "declared, and not written"),
+        ("db2", "work_mem", "overridden"),
+    ]
+    assert found["between"] == [{"name": "work_mem", "values": {"db1": "4MB", "db2": "7MB"}}]
+    assert "work_mem differs: db1 has 4MB, db2 has 7MB" in done.told()
+    assert started(cluster) == before
+    # Without the option the same is no error.
+    told["config_drift_fail"] = False
+    assert cluster.play("config_drift", **told).code == 0
