@@ -40,7 +40,9 @@ options:
     type: str
     default: boringdb
   hba:
-    description: The declared rules of C(pg_hba.conf), as M(boringdb.ops.config) takes them. When left out, the file is not looked at.
+    description:
+      - The declared rules of C(pg_hba.conf), as M(boringdb.ops.config) takes them.
+      - When it is left out, the file is not looked at.
     type: list
     elements: dict
   members:

@@ -16,16 +16,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tests.bench.counting import counting
 from tests.bench.ground import HOME, REPO, remove
 from tests.demo.demo import free_ports
-
-CALLBACKS = REPO / "tests/bench/callback"
-
-
-def counting(place: Path) -> dict[str, str]:
-    """The environment that has Ansible count a run's modules into a file."""
-    own = {"ANSIBLE_CALLBACK_PLUGINS": str(CALLBACKS), "ANSIBLE_CALLBACKS_ENABLED": "count_modules"}
-    return {**own, "COUNT_MODULES_FILE": str(place)}
 
 
 def _provision(port: str) -> tuple[str, float, dict[str, Any]]:

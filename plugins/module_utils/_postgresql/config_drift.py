@@ -78,12 +78,11 @@ def _from_declared(server: Server, params: Params, places: Places) -> list[dict[
     if params["hba"] is not None:
         rules = server.config_dir / "pg_hba.conf"
         wanted, has = (_rules(text) for text in (hba_text(params["hba"]), read_text(rules)))
-        drift += [_one("pg_hba.conf", rule, "", str(rules), "rule is missing") for rule in wanted if rule not in has]
-        drift += [
-            _one("pg_hba.conf", "", rule, str(rules), "rule is not declared") for rule in has if rule not in wanted
-        ]
-        if not drift and wanted != has:
-            drift.append(_one("pg_hba.conf", "", "", str(rules), "the rules stand in another order"))
+        name, place = "pg_hba.conf", str(rules)
+        drift += [_one(name, rule, "", place, "rule is missing") for rule in wanted if rule not in has]
+        drift += [_one(name, "", rule, place, "rule is not declared") for rule in has if rule not in wanted]
+        if sorted(wanted) == sorted(has) and wanted != has:
+            drift.append(_one(name, "", "", place, "the rules stand in another order"))
     return drift
 
 
@@ -125,12 +124,9 @@ def _report(
     """The lines that a person reads."""
     lines = []
     for one in declared:
-        words = [
-            f"declared {one['declared']}" if one["declared"] else "",
-            f"found {one['found']}" if one["found"] else "",
-        ]
-        told = ", ".join(word for word in words if word)
-        lines.append(" ".join(f"{one['host']}: {one['name']} {one['what']}: {told} ({one['place']})".split()))
+        words = [f"{what} {one[what]}" for what in ("declared", "found") if one[what]]
+        told = f": {', '.join(words)}" if words else ""
+        lines.append(" ".join(f"{one['host']}: {one['name']} {one['what']}{told} ({one['place']})".split()))
     for one in between:
         told = ", ".join(f"{host} has {value or 'nothing'}" for host, value in one["values"].items())
         lines.append(f"{one['name']} differs: {told}")
@@ -138,8 +134,6 @@ def _report(
     lines.append(f"drift of {', '.join(hosts)}: {total if lines else 'none'}")
     seen = {(one["role"], one["database"], one["name"], one["value"]) for one in elsewhere}
     for role, database, name, value in sorted(seen):
-        whose = " in ".join(
-            word for word in (role or "every account", f"database {database}" if database else "") if word
-        )
+        whose = (role or "every account") + (f" in database {database}" if database else "")
         lines.append(f"no drift, but set for {whose}: {name} is {value}")
     return lines

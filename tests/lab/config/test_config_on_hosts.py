@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.bench.converge import counting
+from tests.bench.counting import counting
 
 ROOT = Path(__file__).resolve().parents[3]
 TOOLS = Path(sys.executable).parent
