@@ -52,19 +52,19 @@ def right(word: str, home: Path) -> dict[str, Any]:
     }.get(word, server)
 
 
-def check(cases: list[Case], home: Path) -> None:
+def check(cases: list[Case], home: Path, *dry_runs: bool) -> None:
     """Every case fails, in one line that holds its pieces, and leaves nothing."""
     before = sorted(str(path) for path in home.rglob("*"))
     wrong = []
     words = sorted({case.word for case in cases})
     for word in words:
         own = [case for case in cases if case.word == word]
-        for dry in (False, True):
+        for dry in dry_runs:
             for case, said in zip(own, answers(word, [case.options for case in own], dry)):
                 fault = _fault(case, said)
                 if fault:
                     wrong.append(f"{word}: {case.name}{' (check)' if dry else ''}: {fault}")
-    assert not wrong, "\n".join([f"{len(wrong)} of {2 * len(cases)}", *wrong[:60]])
+    assert not wrong, "\n".join([f"{len(wrong)} of {len(cases)} cases", *wrong[:60]])
     assert sorted(str(path) for path in home.rglob("*")) == before
 
 
@@ -143,11 +143,12 @@ def meant(word: str, home: Path) -> list[Case]:
 @pytest.mark.parametrize("word", [word for word in MODULES if word not in ("evidence", "report", "backup_info")])
 def test_options_that_mean_nothing_are_refused(word: str, home: Path) -> None:
     """Also in a dry run, which reads no more than the options where nothing is there yet."""
-    check(meant(word, home), home)
+    check(meant(word, home), home, False, True)
 
 
 @pytest.mark.parametrize("word", MODULES)
 def test_wrong_shapes_are_refused(word: str, home: Path) -> None:
     cases = [case for case in wrong_shapes(word, right(word, home)) if case.name.split()[0] not in IDLE.get(word, ())]
     assert len(cases) > 15
-    check(cases, home)
+    # These are refused by Ansible before the module knows whether the run is a dry one.
+    check(cases, home, False)
