@@ -45,7 +45,8 @@ HEADER = {
 }  # fmt: skip
 #: Names that begin like a role's variable and are none: words, checks, options of modules, what roles hand over.
 NO_VARIABLES = {
-    *SHARED_PAGE, "config_drift_result", "restart_required", "backup_bytes", "backup_complete", "backup_dir", "backup_label", "backup_path", "backup_result",
+    *SHARED_PAGE, "config_drift_result", "restart_required",
+    "backup_bytes", "backup_complete", "backup_dir", "backup_label", "backup_path", "backup_result",
     "evidence_heads", "evidence_result", "report_result",
 }  # fmt: skip
 FORBIDDEN = {
