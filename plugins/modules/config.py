@@ -15,7 +15,9 @@ description:
   - Writes the declared settings to one file below C(conf.d), and the authentication rules to C(pg_hba.conf).
   - The server's own program reads a copy first. What it refuses is never put in place.
   - A running server is reloaded. What only a restart applies is returned in RV(restart_required); nothing is restarted.
-  - Values are compared by meaning. V(1GB) equals V(1024MB).
+  - Values are compared by meaning, as a running server reads them. For C(shared_buffers), V(1GB), V(1024MB) and
+    V(131072) are one. While the server is stopped they are compared by their spelling.
+  - In check mode the server's program reads the candidate, too, and RV(pending) foresees what would await a restart.
 extends_documentation_fragment:
   - boringdb.ops.server
   - boringdb.ops.attributes
@@ -36,6 +38,13 @@ options:
     description: The name of the file below C(conf.d), without its ending. Files are read in the order of their names.
     type: str
     default: boringdb
+  reset_auto:
+    description:
+      - Whether declared settings that C(ALTER SYSTEM) has set are reset there, because C(postgresql.auto.conf)
+        wins over O(file).
+      - Without it they are named in RV(shadowed) and left alone.
+    type: bool
+    default: false
   hba:
     description: The whole of C(pg_hba.conf), first match first. When it is left out, the file is not touched.
     type: list
@@ -81,13 +90,73 @@ EXAMPLES = r"""
 
 RETURN = r"""
 restart_required:
-  description: The settings whose new value awaits a restart.
+  description: The names of RV(pending).
   returned: success
   type: list
   elements: str
   sample: [shared_buffers]
+pending:
+  description: The settings of the server whose new value awaits a restart.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: The setting.
+      type: str
+    current:
+      description: The value that it has until then.
+      type: str
+    new:
+      description: The value that the files hold.
+      type: str
+  sample: [{name: shared_buffers, current: 128MB, new: 2GB}]
 overridden:
-  description: The declared settings that another place (C(postgresql.auto.conf), the command line) overrides.
+  description: The names of RV(shadowed).
+  returned: success
+  type: list
+  elements: str
+shadowed:
+  description: The declared settings that another place overrides.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: The setting.
+      type: str
+    declared:
+      description: The declared value, which has no effect.
+      type: str
+    value:
+      description: The value that wins.
+      type: str
+    place:
+      description: The file and line that win, or the command line.
+      type: str
+    same:
+      description: Whether both values mean the same. If not, there is a warning.
+      type: bool
+elsewhere:
+  description: What C(ALTER ROLE) and C(ALTER DATABASE) set for some sessions, of the declared settings.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    role:
+      description: The account, empty for all.
+      type: str
+    database:
+      description: The database, empty for all.
+      type: str
+    name:
+      description: The setting.
+      type: str
+    value:
+      description: Its value in those sessions.
+      type: str
+reset:
+  description: The settings that O(reset_auto) has reset.
   returned: success
   type: list
   elements: str
@@ -113,6 +182,7 @@ def main() -> None:
     own = {
         "settings": {"type": "dict", "default": {}},
         "file": {"type": "str", "default": "boringdb"},
+        "reset_auto": {"type": "bool", "default": False},
         "hba": {"type": "list", "elements": "dict", "options": rule},
     }
     run("config", CELLS, {**SERVER_OPTIONS, **own})

@@ -283,7 +283,7 @@ keyids:
 """
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError
+from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError, as_line
 from ansible_collections.boringdb.ops.plugins.module_utils._core.evidence import (
     NotVerified,
     keypair,
@@ -339,9 +339,9 @@ def main() -> None:
     try:
         outcome = STATES[module.params["state"]](module.params, module.check_mode)
     except NotVerified as error:
-        module.fail_json(msg=str(error), **error.facts)
-    except OpsError as error:
-        module.fail_json(msg=str(error))
+        module.fail_json(msg=as_line(error), **error.facts)
+    except (OpsError, OSError) as error:
+        module.fail_json(msg=as_line(error))
     diff = {"before": outcome.before, "after": outcome.after}
     module.exit_json(changed=outcome.changed, diff=diff, **outcome.facts)
 

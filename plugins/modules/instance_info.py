@@ -89,6 +89,26 @@ instance:
       description: The settings that await a restart.
       type: list
       elements: str
+    awaiting_restart:
+      description: What awaits a restart.
+      type: list
+      elements: dict
+      contains:
+        name:
+          description: The setting.
+          type: str
+        current:
+          description: The value that it has until then.
+          type: str
+        new:
+          description: The value that the files hold.
+          type: str
+    standby_minimum:
+      description: The settings that a standby must have no less of than its primary, with their values.
+      type: dict
+    standby_minimum_new:
+      description: The same after a restart.
+      type: dict
     owner:
       description: The account that owns the data directory, null where there is none.
       type: str

@@ -139,7 +139,7 @@ clusters:
 """
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError
+from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError, as_line
 from ansible_collections.boringdb.ops.plugins.module_utils._core.keys import MISSING_CRYPTOGRAPHY
 from ansible_collections.boringdb.ops.plugins.module_utils._core.report_file import write_report
 
@@ -163,8 +163,8 @@ def main() -> None:
         module.fail_json(msg=missing_required_lib("cryptography"), exception=MISSING_CRYPTOGRAPHY)
     try:
         outcome = write_report(module.params, module.check_mode)
-    except OpsError as error:
-        module.fail_json(msg=str(error))
+    except (OpsError, OSError) as error:
+        module.fail_json(msg=as_line(error))
     module.exit_json(
         changed=outcome.changed, diff={"before": outcome.before, "after": outcome.after}, **outcome.facts
     )

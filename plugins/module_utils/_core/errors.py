@@ -9,6 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 
+def as_line(text: object) -> str:
+    """A message as one line: whatever a path or an engine's answer holds, a log and a report keep it together."""
+    return " ".join(str(text).split())
+
+
 class OpsError(Exception):
     """Something a user or an engine caused. Its text is the whole message; no traceback is shown.
 

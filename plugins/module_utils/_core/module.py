@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Callable
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError, Refused
+from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError, Refused, as_line
 
 
 @dataclass
@@ -22,12 +22,15 @@ class Outcome:
     """What a cell did.
 
     `facts` are the module's return values; `before` and `after` are rendered as the diff when they differ.
+    Where several things changed, `diffs` has each with its own headers, in Ansible's words: before, after,
+    before_header, after_header.
     """
 
     changed: bool = False
     facts: dict[str, Any] = field(default_factory=dict)
     before: str = ""
     after: str = ""
+    diffs: list[dict[str, str]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
 
@@ -56,16 +59,18 @@ def run(word: str, cells: Cells, argument_spec: Mapping[str, Any], **module_opti
         outcome = cell(module.params, module.check_mode)
     except Refused as exc:
         reasons = [{"what": reason.what, "remedy": reason.remedy} for reason in exc.reasons]
-        module.fail_json(msg=str(exc), reasons=reasons, refused=True, **exc.facts)
+        module.fail_json(msg=as_line(exc), reasons=reasons, refused=True, **exc.facts)
     except OpsError as exc:
-        module.fail_json(msg=str(exc), **exc.facts)
+        module.fail_json(msg=as_line(exc), **exc.facts)
     except OSError as exc:
         # A full disk, a missing permission, an unreadable path: a user can cause and mend it.
         where = f": {exc.filename}" if exc.filename else ""
-        module.fail_json(msg=f"{word}: {exc.strerror or exc}{where}")
+        module.fail_json(msg=as_line(f"{word}: {exc.strerror or exc}{where}"))
     for warning in outcome.warnings:
         module.warn(warning)
     result: dict[str, Any] = {"changed": outcome.changed, **outcome.facts}
-    if outcome.before != outcome.after:
+    if outcome.diffs:
+        result["diff"] = outcome.diffs
+    elif outcome.before != outcome.after:
         result["diff"] = {"before": outcome.before, "after": outcome.after}
     module.exit_json(**result)

@@ -12,8 +12,9 @@ from __future__ import annotations
 import ipaddress
 import re
 import shutil
+import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,23 @@ from ansible_collections.boringdb.ops.plugins.module_utils._core.files import re
 from ansible_collections.boringdb.ops.plugins.module_utils._core.lock import host_lock
 from ansible_collections.boringdb.ops.plugins.module_utils._core.module import Outcome, Params
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import settings as conf
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.config_report import (
+    INCLUDE,
+    difference,
+    foresee,
+    report,
+    reset_shown,
+)
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.options import settings_fit
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server import Server, await_condition
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.setting_places import (
+    AUTO,
+    Places,
+    in_auto,
+    look,
+)
 
 _HEADING = "Managed by boringdb.ops: the next run overwrites what is changed here."
-_INCLUDE = re.compile(r"^\s*include_dir\s*=?\s*'conf\.d'", re.MULTILINE)
 _FILE = re.compile(r"^[a-z0-9_-]+\Z")
 _TOKEN = re.compile(r"^[^\s#]+\Z")
 _HOST = re.compile(r"^\.?[A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9_])?\Z")
@@ -36,27 +49,43 @@ def config(params: Params, check_mode: bool) -> Outcome:
     """Declare settings and pg_hba rules; reload where that is enough, and tell what awaits a restart."""
     server = Server.of(params)
     _preflight(server, params, check_mode)
-    base = server.config_dir / "postgresql.conf"
+    server_runs = server.exists() and server.running()
+    known = _look(server) if server_runs else Places({}, [], {})
     files = _wanted_files(server, params)
-    stale = {path: text for path, text in files.items() if not _same(path, text)}
-    before = "".join(_shown(path, read_text(path)) for path in stale)
-    after = "".join(_shown(path, text) for path, text in stale.items())
-    unread = not stale and _unread(server, files)
-    outcome = Outcome(bool(stale) or unread, {"restart_required": [], "overridden": []}, before, after)
-    if stale and not check_mode:
+    stale = {path: text for path, text in files.items() if not _same(path, text, known)}
+    auto = in_auto(server, params["settings"]) if params["reset_auto"] else {}
+    read = [*files, *([server.data_dir / AUTO] if params["reset_auto"] else [])]
+    unread = not stale and not auto and server_runs and _unread(server, read)
+    outcome = Outcome(bool(stale or unread or (auto and server_runs)), _facts())
+    outcome.diffs = [difference(path, text, known) for path, text in stale.items()]
+    if auto and server_runs:
+        outcome.diffs.append(reset_shown(server, auto))
+    elif auto:
+        outcome.warnings.append(f"{AUTO} sets {', '.join(auto)}: only a running server resets that; run again")
+    if stale:
+        _validate(server, files, check_mode)
+    if check_mode:
+        foresee(known, params["settings"], stale, outcome)
+    elif outcome.changed:
         with host_lock(str(server.data_dir), "config"):
-            _validate(server, files)
             old = {path: _kept(path) for path in stale}
             for path, text in stale.items():
                 path.parent.mkdir(exist_ok=True)
-                write_atomic(path, text, 0o644 if path == base else 0o640)
-            _apply(server, old)
-    elif unread and not check_mode:
-        with host_lock(str(server.data_dir), "config"):
-            _apply(server, {})
-    if server.exists() and server.running():
-        _report(server, params["settings"], f"conf.d/{params['file']}.conf", outcome)
+                write_atomic(path, text, 0o644 if path.name == "postgresql.conf" else 0o640)
+            _apply(server, old, auto)
+    if server_runs:
+        # What was written meanwhile is where settings come from now.
+        report(server, params, outcome, {} if check_mode else auto)
     return outcome
+
+
+def _facts() -> dict[str, Any]:
+    return {"restart_required": [], "pending": [], "overridden": [], "shadowed": [], "elsewhere": [], "reset": []}
+
+
+def _look(server: Server) -> Places:
+    with server.connect() as connection:
+        return look(connection, server)
 
 
 def _preflight(server: Server, params: Params, check_mode: bool) -> None:
@@ -102,16 +131,17 @@ def _is_address(text: str) -> bool:
 def _wanted_files(server: Server, params: Params) -> dict[Path, str]:
     base = server.config_dir / "postgresql.conf"
     text = read_text(base)
-    if not _INCLUDE.search(text):
+    if not INCLUDE.search(text):
         text = text.rstrip("\n") + "\n\ninclude_dir = 'conf.d'\n"
     ours = server.config_dir / "conf.d" / f"{params['file']}.conf"
     wanted = {ours: conf.render(params["settings"], _HEADING), base: text}
     if params["hba"] is not None:
-        wanted[server.config_dir / "pg_hba.conf"] = _render_hba(params["hba"])
+        wanted[server.config_dir / "pg_hba.conf"] = hba_text(params["hba"])
     return wanted
 
 
-def _render_hba(rules: list[Mapping[str, Any]]) -> str:
+def hba_text(rules: list[Mapping[str, Any]]) -> str:
+    """The whole of pg_hba.conf."""
     lines = [f"# {_HEADING}"]
     for rule in rules:
         fields = [rule["type"], rule["database"], rule["user"], rule["address"] or "", rule["method"]]
@@ -119,32 +149,25 @@ def _render_hba(rules: list[Mapping[str, Any]]) -> str:
     return "\n".join([*lines, ""])
 
 
-def _same(path: Path, text: str) -> bool:
+def _same(path: Path, text: str, known: Places) -> bool:
     current = read_text(path)
     if path.parent.name == "conf.d" and current:
-        return conf.same(conf.parse(current), conf.parse(text))
+        return conf.same(conf.parse(current), conf.parse(text), known.kinds)
     return current == text
 
 
-def _shown(path: Path, text: str) -> str:
-    return f"# {path}\n{text}" if text else ""
-
-
-def _validate(server: Server, files: Mapping[Path, str]) -> None:
+def _validate(server: Server, files: Mapping[Path, str], check_mode: bool) -> None:
     """Have the server's own program read the candidate, before the real files are touched."""
     if not server.exists():
         return
-    candidate = server.config_dir / ".boringdb-candidate"
-    shutil.rmtree(candidate, ignore_errors=True)
+    if check_mode:
+        candidate = Path(tempfile.mkdtemp(prefix="boringdb-candidate-"))
+    else:
+        candidate = server.config_dir / ".boringdb-candidate"
+        shutil.rmtree(candidate, ignore_errors=True)
     try:
-        candidate.mkdir(mode=0o700)
-        real = server.config_dir / "conf.d"
-        if real.is_dir():
-            shutil.copytree(real, candidate / "conf.d")
-        for path, text in files.items():
-            place = candidate / path.relative_to(server.config_dir)
-            place.parent.mkdir(exist_ok=True)
-            place.write_text(text)
+        candidate.mkdir(mode=0o700, exist_ok=True)
+        _mirror(server.config_dir, candidate, files)
         refusal = server.refusal_of(candidate / "postgresql.conf", server.data_dir)
     finally:
         shutil.rmtree(candidate, ignore_errors=True)
@@ -153,10 +176,21 @@ def _validate(server: Server, files: Mapping[Path, str]) -> None:
         raise OpsError(f"the server refuses these settings, nothing was changed: {words}")
 
 
-def _unread(server: Server, files: Mapping[Path, str]) -> bool:
+def _mirror(real: Path, candidate: Path, files: Mapping[Path, str]) -> None:
+    """The configuration's directory as it would be: what postgresql.conf includes by a relative name is there, too."""
+    for entry in real.iterdir():
+        if entry.name not in (candidate.name, "conf.d") and entry not in files:
+            (candidate / entry.name).symlink_to(entry)
+    (candidate / "conf.d").mkdir()
+    for entry in (real / "conf.d").glob("*"):
+        if entry not in files:
+            (candidate / "conf.d" / entry.name).symlink_to(entry)
+    for path, text in files.items():
+        (candidate / path.relative_to(real)).write_text(text, encoding="utf-8")
+
+
+def _unread(server: Server, files: Iterable[Path]) -> bool:
     """Whether a running server has not read these files since they were written: a run was killed before its reload."""
-    if not (server.exists() and server.running()):
-        return False
     with server.connect() as connection:
         loaded = connection.execute("SELECT extract(epoch FROM pg_conf_load_time())::float").fetchone()[0]
     return any(loaded < path.stat().st_mtime < time.time() for path in files)
@@ -167,11 +201,11 @@ def _kept(path: Path) -> tuple[str, int] | None:
     return (read_text(path), path.stat().st_mode & 0o777) if path.exists() else None
 
 
-def _apply(server: Server, old: Mapping[Path, tuple[str, int] | None]) -> None:
+def _apply(server: Server, old: Mapping[Path, tuple[str, int] | None], auto: Mapping[str, str]) -> None:
     """Reload a running server; put the old files back where it rejects the new authentication rules."""
     if not server.running():
         return
-    rejected = _reloaded_errors(server)
+    rejected = _reloaded_errors(server, auto)
     if rejected:
         for path, was in old.items():
             if was is None:
@@ -179,31 +213,23 @@ def _apply(server: Server, old: Mapping[Path, tuple[str, int] | None]) -> None:
             else:
                 write_atomic(path, *was)
         if old:
-            _reloaded_errors(server)
+            _reloaded_errors(server, {})
         back = ", the old ones are back" if old else ""
         raise OpsError(f"the server refuses these pg_hba rules{back}: {rejected}")
 
 
-def _reloaded_errors(server: Server) -> str:
+def _reloaded_errors(server: Server, auto: Mapping[str, str]) -> str:
     with server.connect() as connection:
+        # Before anything is reset, because a reset can't be taken back.
+        query = "SELECT line_number, error FROM pg_hba_file_rules WHERE error IS NOT NULL"
+        rows = connection.execute(query).fetchall()
+        if rows:
+            return "; ".join(f"line {number}: {error}" for number, error in rows)
+        for name in auto:
+            # A name that passed the preflight holds no quote; every part of it is an identifier of its own.
+            connection.execute("ALTER SYSTEM RESET " + ".".join(f'"{part}"' for part in name.split(".")))
         loaded = connection.execute("SELECT pg_conf_load_time()").fetchone()[0]
         connection.execute("SELECT pg_reload_conf()")
-        query = "SELECT pg_conf_load_time() > %s"
-        await_condition(lambda: bool(connection.execute(query, (loaded,)).fetchone()[0]), 10)
-        rows = connection.execute("SELECT line_number, error FROM pg_hba_file_rules WHERE error IS NOT NULL").fetchall()
-    return "; ".join(f"line {number}: {error}" for number, error in rows)
-
-
-def _report(server: Server, declared: Mapping[str, Any], ours: str, outcome: Outcome) -> None:
-    """Tell what awaits a restart, and what another place (postgresql.auto.conf, the command line) overrides."""
-    query = """SELECT name, pending_restart, source, coalesce(sourcefile, '') FROM pg_settings
-               WHERE lower(name) = ANY(%s) OR pending_restart ORDER BY lower(name)"""
-    # PostgreSQL writes some names in mixed case: TimeZone, DateStyle.
-    own = [name.lower() for name in declared]
-    with server.connect() as connection:
-        rows = connection.execute(query, (own,)).fetchall()
-    outcome.facts["restart_required"] = [name for name, pending, _source, _file in rows if pending]
-    for name, pending, source, file in rows:
-        if name.lower() in own and not pending and not file.endswith(ours):
-            outcome.facts["overridden"].append(name)
-            outcome.warnings.append(f"{name} is set elsewhere and that wins: {file or source}")
+        later = "SELECT pg_conf_load_time() > %s"
+        await_condition(lambda: bool(connection.execute(later, (loaded,)).fetchone()[0]), 10)
+    return ""

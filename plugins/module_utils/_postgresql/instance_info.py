@@ -14,6 +14,7 @@ from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import O
 from ansible_collections.boringdb.ops.plugins.module_utils._core.files import is_empty
 from ansible_collections.boringdb.ops.plugins.module_utils._core.module import Outcome, Params
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server import Server
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.setting_places import FLOOR, Places, look
 
 _RUNNING = """
 SELECT pg_is_in_recovery() AS in_recovery,
@@ -25,7 +26,6 @@ SELECT pg_is_in_recovery() AS in_recovery,
        pg_last_wal_receive_lsn()::text AS receive_lsn,
        extract(epoch FROM now() - pg_last_xact_replay_timestamp())::float AS replay_age_seconds,
        to_char(pg_postmaster_start_time() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS started_at,
-       (SELECT array_agg(name ORDER BY name) FROM pg_settings WHERE pending_restart) AS pending_restart,
        CASE WHEN pg_is_in_recovery() THEN NULL ELSE pg_walfile_name(pg_current_wal_lsn()) END AS wal_file,
        CASE WHEN pg_is_in_recovery() THEN NULL ELSE pg_current_snapshot()::text END AS snapshot
 FROM pg_control_system()
@@ -95,7 +95,7 @@ def describe(server: Server) -> dict[str, Any]:
             role="replica" if standby else "primary",
             manager=None,
             major=int(facts["version"].split(".")[0].split("beta")[0]),
-            pending_restart=facts["pending_restart"] or [],
+            **_awaiting(look(connection, server)),
             system_digest=digest(facts["system_identifier"]),
             timeline=(upstream or {}).get("timeline") or (int(wal_file[:8], 16) if wal_file else timeline),
             upstream=upstream,
@@ -104,6 +104,19 @@ def describe(server: Server) -> dict[str, Any]:
             archiver=cursor.execute(_ARCHIVER).fetchone(),
         )
     return facts
+
+
+def _awaiting(places: Places) -> dict[str, Any]:
+    """What awaits a restart, and the settings that a standby must have no less of than its primary."""
+    pending = places.pending()
+    floor = {name: int(places.rows[name].setting) for name in FLOOR}
+    new = {one["name"]: places.meaning(one["name"], one["new"])[1] for one in pending if one["name"] in FLOOR}
+    return {
+        "pending_restart": [one["name"] for one in pending],
+        "awaiting_restart": pending,
+        "standby_minimum": floor,
+        "standby_minimum_new": {**floor, **new},
+    }
 
 
 def digest(system_identifier: str) -> str:

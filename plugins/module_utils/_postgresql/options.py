@@ -13,7 +13,8 @@ from typing import Any
 from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import Preflight
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import settings as conf
 
-_PATHS = ("data_dir", "config_dir", "bin_dir", "socket_dir", "backup_path", "wal_path", "pgbackrest_config")
+_PATHS = ("data_dir", "config_dir", "bin_dir", "socket_dir", "backup_path", "wal_path", "pgbackrest_config",
+          "backup_dir", "manifest")  # fmt: skip
 _PORTS = ("port", "primary_port")
 #: The least that an option may be, in seconds or pieces.
 _LEAST = {
@@ -22,6 +23,11 @@ _LEAST = {
 }  # fmt: skip
 #: They end up in configuration files, and in pg_ctl's options, which a shell reads.
 _UNFIT = re.compile(r"[\x00-\x1f'\"`$\\]")
+#: In a configuration file these words read other files; and where the data and the files lie is known already.
+_DIRECTIVES = ("include", "include_dir", "include_if_exists", "config_file", "data_directory")
+_NEVER_EMPTY = ("data_dir", "socket_dir", "primary_address", "replication_user")
+#: As systemd names units; it becomes a word of systemctl's command line.
+_UNIT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9@:._\\-]*\Z")
 #: What the system's sockaddr_un holds, less its final zero.
 _SOCKET_BYTES = 107
 
@@ -44,6 +50,16 @@ def impossible(params: Mapping[str, Any]) -> Preflight:
 
 
 def _places(params: Mapping[str, Any], preflight: Preflight) -> None:
+    for name in _NEVER_EMPTY:
+        preflight.require(params.get(name) != "", f"{name} is empty", f"say which {name} it is")
+    for name in (*_NEVER_EMPTY, "login_user", "login_db"):
+        preflight.require(
+            not re.search(r"[\x00-\x1f]", str(params.get(name) or "")),
+            f"{name} {params.get(name)!r} holds a control character",
+            "remove it",
+        )
+    service = params.get("service") or "process"
+    preflight.require(bool(_UNIT.match(service)), f"service {service!r} is no unit's name", "systemctl lists them")
     for name in _PATHS:
         path = params.get(name)
         if path:
@@ -78,6 +94,9 @@ def settings_fit(settings: Mapping[str, Any], preflight: Preflight) -> None:
     """Note what can't stand in a configuration file."""
     for name, value in settings.items():
         preflight.require(bool(conf.NAME.match(name)), f"{name!r} is no setting's name", "see pg_settings")
+        preflight.require(
+            name not in _DIRECTIVES, f"{name}: it says which files are read, and is no setting", "leave it out"
+        )
         preflight.require(value is not None, f"{name} has no value", "leave it out to return to the default")
         preflight.require(
             not isinstance(value, (list, dict)),

@@ -55,7 +55,8 @@ from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server im
     find_programs,
     require_psycopg,
 )
-from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.settings import normalised, render
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.setting_kinds import Kind, meaning
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.settings import render
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.wal import Archive
 
 
@@ -354,8 +355,8 @@ class _Restore:
 
     def _memory_suffices(self, control: dict[str, str]) -> None:
         buffers = str(self.params["settings"].get("shared_buffers", "128MB"))
-        number = normalised(buffers).rstrip("B")
-        needed = recovery.memory_needed(control, int(float(number)) if number.replace(".", "").isdigit() else 128 << 20)
+        pages = meaning(buffers, Kind("shared_buffers", "integer", "8kB"))[1]
+        needed = recovery.memory_needed(control, pages * 8192 if isinstance(pages, int) else 128 << 20)
         available = restore_proof.memory_available()
         if available and needed > available:
             sizes = recovery.required_sizes(control)

@@ -14,7 +14,8 @@ from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import ls
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.options import impossible, settings_fit
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.recovery import ISOLATED
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.restore_plan import parse_time
-from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.settings import as_text, normalised
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.setting_kinds import Kind, meaning
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.settings import as_text
 
 #: The copy's own settings: where it is, what it reads, how far it recovers.
 _RESTORE_OWNS = re.compile(r"^(port|data_directory|config_file|hba_file|ident_file|external_pid_file|unix_socket_\w+|"
@@ -58,7 +59,13 @@ def _copy_settings(settings: Mapping[str, Any], preflight: Preflight) -> None:
         preflight.require(not _RESTORE_OWNS.match(name), f"setting {name}: the restore sets it itself", "leave it out")
         wanted = ISOLATED.get(name)
         preflight.require(
-            wanted is None or normalised(wanted) == normalised(as_text(value)),
+            wanted is None or _same(name, wanted, as_text(value)),
             f"setting {name}: it isolates the copy",
             "leave it out",
         )
+
+
+def _same(name: str, wanted: str, given: str) -> bool:
+    vartype = "bool" if wanted in ("on", "off") else "integer" if wanted.isdigit() else "string"
+    kind = Kind(name, vartype)
+    return meaning(wanted, kind) == meaning(given, kind)

@@ -23,7 +23,7 @@ from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.repositor
     PgbackrestRepository,
 )
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.restore_plan import Plan
-from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.settings import normalised
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.setting_kinds import Kind, meaning
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.wal import Archive, Commit
 
 _REACHED = """
@@ -95,9 +95,12 @@ def _committed(connection: Any, commit: Commit, next_xid: int) -> bool:
 
 def isolation_check(connection: Any, wanted: Mapping[str, str]) -> Check:
     """`isolation`: the running copy has every setting that cuts it off."""
-    query = "SELECT name, setting FROM pg_settings WHERE name = ANY(%s)"
-    rows = dict(connection.execute(query, (list(wanted),)).fetchall())
-    wrong = [name for name, value in rows.items() if normalised(value) != normalised(wanted[name])]
+    query = "SELECT name, vartype, unit, enumvals, setting FROM pg_settings WHERE name = ANY(%s)"
+    wrong = []
+    for name, vartype, unit, values, setting in connection.execute(query, (list(wanted),)).fetchall():
+        kind = Kind(name, vartype, unit, tuple(values or ()))
+        if meaning(setting or "", kind) != meaning(wanted[name], kind):
+            wrong.append(name)
     if wrong:
         return failed(
             "isolation", expected="isolated", actual=", ".join(sorted(wrong)), message=f"not isolated: {wrong}"

@@ -7,20 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from fractions import Fraction
 from typing import Any
 
-_MEMORY = {"B": 1, "kB": 1024, "MB": 1024**2, "GB": 1024**3, "TB": 1024**4}
-_TIME: dict[str, Fraction | int] = {
-    "us": Fraction(1, 1000),
-    "ms": 1,
-    "s": 1000,
-    "min": 60_000,
-    "h": 3_600_000,
-    "d": 86_400_000,
-}
-_QUANTITY = re.compile(r"^(-?\d+(?:\.\d+)?)\s*(B|kB|MB|GB|TB|us|ms|s|min|h|d)$")
-_TRUE, _FALSE = ("on", "true", "yes", "1"), ("off", "false", "no", "0")
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.setting_kinds import Kind, Meaning, meaning
+
 _LINE = re.compile(r"^\s*([A-Za-z_][\w.]*)\s*=?\s*(.*?)\s*$")
 NAME = re.compile(r"^[a-z_][a-z0-9_]*(\.[a-zA-Z_][\w]*)?\Z", re.ASCII)
 _ESCAPE = re.compile(r"''|\\([0-7]{1,3}|.)")
@@ -32,18 +22,6 @@ def as_text(value: Any) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
     return str(value)
-
-
-def normalised(value: str) -> str:
-    """A value in one spelling, so that `1GB` equals `1024MB` and `true` equals `on`."""
-    quantity = _QUANTITY.match(value.strip())
-    if quantity:
-        amount, unit = Fraction(quantity.group(1)), quantity.group(2)
-        return f"{amount * _MEMORY[unit]}B" if unit in _MEMORY else f"{amount * _TIME[unit]}ms"
-    lowered = value.strip().lower()
-    if lowered in _TRUE:
-        return "on"
-    return "off" if lowered in _FALSE else value.strip()
 
 
 def quoted(value: str) -> str:
@@ -68,11 +46,13 @@ def render(settings: Mapping[str, Any], heading: str) -> str:
     return "\n".join([f"# {heading}", *lines, ""])
 
 
-def same(left: Mapping[str, Any], right: Mapping[str, Any]) -> bool:
-    """Whether two sets of settings mean the same."""
-    return {name: normalised(as_text(value)) for name, value in left.items()} == {
-        name: normalised(as_text(value)) for name, value in right.items()
-    }
+def same(left: Mapping[str, Any], right: Mapping[str, Any], kinds: Mapping[str, Kind]) -> bool:
+    """Whether two sets of settings mean the same, as the engine reads them. Others must be spelled alike."""
+    return _meanings(left, kinds) == _meanings(right, kinds)
+
+
+def _meanings(settings: Mapping[str, Any], kinds: Mapping[str, Kind]) -> dict[str, Meaning]:
+    return {name: meaning(as_text(value), kinds.get(name.lower())) for name, value in settings.items()}
 
 
 def _without_comment(line: str) -> str:

@@ -88,6 +88,20 @@ CASES: dict[str, tuple[str, list[str], dict[str, Any], list[str]]] = {
         {"postgresql_settings": {"work_memory": "1MB"}},
         ["unrecognized configuration parameter"],
     ),
+    "an include among the settings": (
+        "provision",
+        [],
+        {"postgresql_settings": {"include_dir": "/tmp"}},
+        ["refused: include_dir: it says which files are read, and is no setting"],
+    ),
+    "a network without a length": (
+        "provision",
+        [],
+        {"postgresql_networks": ["10.0.0.1"]},
+        ["refused for 2 reasons: ", "'10.0.0.1' is no address"],
+    ),
+    "a port that is none": ("provision", [], {"db_port": 70000}, ["refused: port 70000 is none"]),
+    "a tool that is none": ("provision", [], {"db_backup_tool": "barman"}, ["db_backup_tool", "barman"]),
     "drill of impossible things": (
         "restore_drill",
         [],
@@ -167,7 +181,7 @@ def test_refused(
     assert done.code != 0, done.output
     assert "Traceback" not in done.output
     # Where both members stand in the way, each says so.
-    errors = {error.replace("refused: db2:", "refused: db1:") for error in done.errors()}
+    errors = {error.replace("refused: db2:", "refused: db1:").replace("/db2/", "/db1/") for error in done.errors()}
     assert len(errors) == 1, done.output
     one_line(errors.pop(), *pieces)
 

@@ -51,12 +51,20 @@ def test_settings_take_effect_and_the_second_run_changes_nothing(server: Server,
     before = files(server)
     planned = config(settings=wanted, check=True)
     assert planned["changed"] is True
-    assert "work_mem = '5MB'" not in planned["diff"]["before"]
-    assert "work_mem = '5MB'" in planned["diff"]["after"]
-    assert "include_dir = 'conf.d'" in planned["diff"]["after"]
+    ours, base = planned["diff"]
+    assert ours["before"] == ""
+    assert "work_mem = '5MB'\n" in ours["after"]
+    # What only a restart applies is marked for whoever reads the difference.
+    assert "cluster_name = 'it''s # 50\\\\50'  # awaits a restart\n" in ours["after"]
+    assert "include_dir = 'conf.d'" in base["after"]
+    assert [one["after_header"] for one in (ours, base)] == [
+        str(server.data_dir / name) for name in ("conf.d/boringdb.conf", "postgresql.conf")
+    ]
+    assert (planned["restart_required"], planned["pending"][0]["current"]) == (["cluster_name"], "")
     assert files(server) == before
     done = config(settings=wanted)
     assert (done["changed"], done["diff"]) == (True, planned["diff"])
+    assert done["pending"] == planned["pending"]
     # cluster_name is only read at the start.
     assert (done["restart_required"], done["overridden"]) == (["cluster_name"], [])
     assert shown(server, "work_mem", "log_min_duration_statement", "log_line_prefix") == ["5MB", "250ms", "%m [%p]"]
@@ -75,6 +83,9 @@ def test_values_are_compared_by_meaning(server: Server, config: Config) -> None:
     after = files(server)
     same = config(settings={"work_mem": "1048576kB", "autovacuum": "yes", "checkpoint_timeout": "60min"})
     assert (same["changed"], files(server)) == (False, after)
+    # Without a unit it is the setting's own: kB, and seconds.
+    same = config(settings={"work_mem": 1048576, "autovacuum": "t", "checkpoint_timeout": 3600})
+    assert (same["changed"], files(server)) == (False, after)
     assert config(settings={"work_mem": "1048577kB", "autovacuum": True, "checkpoint_timeout": "1h"})["changed"] is True
     assert shown(server, "work_mem") == ["1048577kB"]
 
@@ -82,7 +93,7 @@ def test_values_are_compared_by_meaning(server: Server, config: Config) -> None:
 def test_a_setting_that_is_no_longer_declared_returns_to_its_default(server: Server, config: Config) -> None:
     config(settings={"work_mem": "5MB", "maintenance_work_mem": "99MB"})
     config(file="other", settings={"temp_buffers": "9MB"})
-    diff = config(settings={"work_mem": "5MB"})["diff"]
+    [diff] = config(settings={"work_mem": "5MB"})["diff"]
     assert "maintenance_work_mem" in diff["before"]
     assert "maintenance_work_mem" not in diff["after"]
     assert shown(server, "work_mem", "maintenance_work_mem", "temp_buffers") == ["5MB", "64MB", "9MB"]
@@ -146,7 +157,10 @@ def test_what_another_place_overrides_is_told(server: Server, config: Config) ->
     done = config(settings={"work_mem": "5MB", "timezone": "UTC", "temp_buffers": "9MB"})
     assert (done["changed"], done["overridden"]) == (True, ["TimeZone", "work_mem"])
     warned = " ".join(str(one) for one in done["warnings"])
-    assert f"work_mem is set elsewhere and that wins: {server.data_dir}/postgresql.auto.conf" in warned
+    auto = f"{server.data_dir}/postgresql.auto.conf"
+    assert f"work_mem is set elsewhere and that wins: {auto}:3 says 7MB, 5MB is declared (ALTER SYSTEM RESET" in warned
+    shadow = {"name": "work_mem", "declared": "5MB", "value": "7MB", "place": f"{auto}:3", "same": False}
+    assert done["shadowed"][1] == shadow
     assert shown(server, "work_mem") == ["7MB"]
     again = config(settings={"work_mem": "5MB", "timezone": "UTC", "temp_buffers": "9MB"})
     assert (again["changed"], again["overridden"]) == (False, ["TimeZone", "work_mem"])
@@ -171,7 +185,7 @@ def test_a_restart_is_required_until_it_has_happened(server: Server, config: Con
 
 def test_authentication_rules(server: Server, config: Config) -> None:
     planned = config(settings={}, hba=PEER, check=True)
-    assert "local  all  all  trust\nhost  all  all  10.0.0.0/8  scram-sha-256\n" in planned["diff"]["after"]
+    assert "local  all  all  trust\nhost  all  all  10.0.0.0/8  scram-sha-256\n" in planned["diff"][-1]["after"]
     done = config(settings={}, hba=PEER)
     assert done["changed"] is True
     assert server.psql(
@@ -242,3 +256,101 @@ def test_hand_made_files_beside_ours_stay(server: Server, config: Config) -> Non
     config(settings={"work_mem": "6MB"})
     assert mine.read_text() == "temp_buffers = 9MB\n"
     assert shown(server, "work_mem", "temp_buffers") == ["6MB", "9MB"]
+
+
+def test_what_alter_system_has_set_is_reset_on_request(server: Server, config: Config) -> None:
+    """Only what is declared, and only when asked; a dry run shows it."""
+    server.psql("ALTER SYSTEM SET work_mem = '7MB'", "ALTER SYSTEM SET temp_buffers = '9MB'", "SELECT pg_reload_conf()")
+    config(settings={"work_mem": "5MB"})
+    before = files(server)
+    planned = config(settings={"work_mem": "5MB"}, reset_auto=True, check=True)
+    assert (planned["changed"], files(server), planned["overridden"]) == (True, before, ["work_mem"])
+    assert (planned["diff"][0]["before"], planned["diff"][0]["after"]) == ("work_mem = '7MB'\n", "")
+    done = config(settings={"work_mem": "5MB"}, reset_auto=True)
+    assert (done["reset"], done["overridden"], done["diff"]) == (["work_mem"], [], planned["diff"])
+    assert shown(server, "work_mem", "temp_buffers") == ["5MB", "9MB"]
+    assert config(settings={"work_mem": "5MB"}, reset_auto=True)["changed"] is False
+
+
+def test_a_reset_that_was_killed_before_the_reload_is_finished(server: Server, config: Config) -> None:
+    config(settings={"work_mem": "5MB"})
+    server.psql("ALTER SYSTEM SET work_mem = '7MB'", "SELECT pg_reload_conf()")
+    await_(lambda: shown(server, "work_mem") == ["7MB"], what="the reload")
+    server.psql("ALTER SYSTEM RESET work_mem")
+    assert config(settings={"work_mem": "5MB"}, reset_auto=True)["changed"] is True
+    assert shown(server, "work_mem") == ["5MB"]
+    assert config(settings={"work_mem": "5MB"}, reset_auto=True)["changed"] is False
+
+
+def test_rules_that_are_refused_reset_nothing(server: Server, config: Config) -> None:
+    """A reset can't be taken back, so it comes last."""
+    config(settings={"work_mem": "5MB"})
+    server.psql("ALTER SYSTEM SET work_mem = '7MB'", "SELECT pg_reload_conf()")
+    wrong = {"type": "host", "database": "all", "user": "all", "address": "10.0.0.0/8", "method": "ldap"}
+    config(settings={"work_mem": "5MB"}, hba=[*TRUST, wrong], reset_auto=True, fails=True)
+    assert shown(server, "work_mem") == ["7MB"]
+    assert "7MB" in (server.data_dir / "postgresql.auto.conf").read_text()
+
+
+def test_places_are_told_apart(make_server: Callable[..., Server]) -> None:
+    """The command line, a file read later, the main file behind its include, and what accounts have of their own."""
+    server = make_server(copied=True, start=False)
+    config = partial(module, server, "config")
+    declared = {"work_mem": "5MB", "temp_buffers": "9MB", "maintenance_work_mem": "99MB", "max_connections": 50}
+    config(settings=declared)
+    base = server.data_dir / "postgresql.conf"
+    with base.open("a") as stream:
+        stream.write("maintenance_work_mem = 101376\n")
+    (server.data_dir / "conf.d/mine.conf").write_text("temp_buffers = 11MB\n")
+    log = server.data_dir / "server.log"
+    server.run("pg_ctl", "start", "-w", "-s", "-D", server.data_dir, "-l", log, "-o", "-c max_connections=40")
+    server.psql("CREATE ROLE app", "ALTER ROLE app SET work_mem = '64MB'", "ALTER DATABASE postgres SET jit = off")
+    # Our own session has it from its account: that says nothing about the files.
+    server.psql("ALTER ROLE postgres SET work_mem = '6MB'")
+    done = config(settings=declared)
+    last = len(base.read_text().splitlines())
+    assert [(one["name"], one["place"], one["value"], one["same"]) for one in done["shadowed"]] == [
+        ("maintenance_work_mem", f"{base}:{last}", "101376", True),
+        ("max_connections", "the command line", "40", False),
+        ("temp_buffers", f"{server.data_dir}/conf.d/mine.conf:1", "11MB", False),
+    ]
+    assert len(done["warnings"]) == 2  # the same value elsewhere harms nobody
+    assert done["elsewhere"] == [
+        {"role": "app", "database": "", "name": "work_mem", "value": "64MB"},
+        {"role": "postgres", "database": "", "name": "work_mem", "value": "6MB"},
+    ]
+    # A dry run says the same of what is not written yet.
+    planned = config(file="aaa", settings={"temp_buffers": "12MB"}, check=True)
+    assert planned["shadowed"][0]["place"] == f"{server.data_dir}/conf.d/mine.conf:1"
+    assert config(file="zzz", settings={"temp_buffers": "12MB"}, check=True)["shadowed"] == []
+
+
+def test_a_dry_run_foresees_refusals_and_restarts(server: Server, config: Config) -> None:
+    config(settings={"work_mem": "5MB", "max_wal_senders": 7})
+    module(server, "instance", state="restarted")
+    before = files(server)
+    told = config(settings={"work_mem": "lots"}, check=True, fails=True)["msg"]
+    assert 'invalid value for parameter "work_mem": "lots"' in told
+    planned = config(settings={"work_mem": "5MB", "max_connections": 50}, check=True)
+    assert planned["pending"] == [
+        {"name": "max_connections", "current": "100", "new": "50"},
+        {"name": "max_wal_senders", "current": "7", "new": "10"},  # no longer declared
+    ]
+    assert files(server) == before
+    assert config(settings={"work_mem": "5MB", "max_connections": 50})["pending"] == planned["pending"]
+    assert not list(Path("/tmp").glob("boringdb-candidate-*"))
+
+
+def test_what_the_main_file_includes_is_read_with_the_candidate(server: Server, config: Config) -> None:
+    """A file that lies beside it and is included by a relative name."""
+    (server.data_dir / "mine.conf").write_text("temp_buffers = 11MB\n")
+    with (server.data_dir / "postgresql.conf").open("a") as stream:
+        stream.write("include 'mine.conf'\n")
+    config(settings={"work_mem": "5MB"})
+    assert shown(server, "work_mem", "temp_buffers") == ["5MB", "11MB"]
+
+
+def test_a_difference_shows_no_password(server: Server, config: Config) -> None:
+    done = config(settings={"primary_conninfo": "host=db1 user=replicator password=tell-nobody"})
+    assert "tell-nobody" not in str(done["diff"])
+    assert "tell-nobody" in (server.data_dir / "conf.d/boringdb.conf").read_text()

@@ -139,7 +139,7 @@ def test_nothing_is_restarted_unless_it_is_asked_for(cluster: Estate) -> None:
     wanted = {"shared_buffers": "64MB", "unix_socket_permissions": "0700", "max_connections": 120, "work_mem": "9MB"}
     output = cluster.converge("provision", postgresql_settings=wanted)
     for host, pid in pids.items():
-        told = f"{host}: max_connections await a restart; run again with -e postgresql_restart=true"
+        told = f"{host} awaits a restart: max_connections from 100 to 120, shared_buffers from 128MB to 64MB"
         assert told in " ".join(output.split())
         assert cluster.postmaster(cluster.home / host / "data") == pid
         assert (cluster.sql("SHOW max_connections", host), cluster.sql("SHOW work_mem", host)) == ("100", "9MB")

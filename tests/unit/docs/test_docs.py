@@ -36,7 +36,8 @@ PARTS = [
     "Examples", "When it refuses", "How it is tested",
 ]  # fmt: skip
 OPERATIONS = [
-    "access", "backup", "config", "instance", "provision", "replica", "restore", "restore_drill", "tablespace", "tls",
+    "access", "backup", "config", "config_drift", "instance", "provision", "replica", "restart", "restore", "restore_drill",
+    "tablespace", "tls",
 ]  # fmt: skip
 #: What a playbook's header says. The last two may stand in one line.
 HEADER = {
@@ -45,7 +46,8 @@ HEADER = {
 }  # fmt: skip
 #: Names that begin like a role's variable and are none: words, checks, options of modules, what roles hand over.
 NO_VARIABLES = {
-    *SHARED_PAGE, "backup_bytes", "backup_complete", "backup_dir", "backup_label", "backup_path", "backup_result",
+    *SHARED_PAGE, "config_drift_result", "restart_required",
+    "backup_bytes", "backup_complete", "backup_dir", "backup_label", "backup_path", "backup_result",
     "evidence_heads", "evidence_result", "report_result",
 }  # fmt: skip
 FORBIDDEN = {

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import settings as conf
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.setting_kinds import Kind, meaning
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from postgresql_ground import Running
@@ -74,45 +75,6 @@ def test_a_file_as_people_write_it(running: Running) -> None:
 
 
 @pytest.mark.parametrize(
-    ("left", "right"),
-    [
-        ("1GB", "1024MB"), ("1024MB", "1048576kB"), ("1.5GB", "1536 MB"), ("1TB", "1024GB"), ("8192B", "8kB"),
-        ("60s", "1min"), ("1d", "24h"), ("0.5s", "500ms"), ("1500us", "1.5ms"), ("on", "TRUE"), ("yes", "1"),
-        ("off", "False"), ("no", "0"), (" 10 ", "10"), ("00010MB", "10MB"), ("-1MB", "-1024kB"),
-    ],
-)  # fmt: skip
-def test_spellings_of_one_value(left: str, right: str) -> None:
-    assert conf.normalised(left) == conf.normalised(right)
-
-
-@pytest.mark.parametrize(
-    ("left", "right"),
-    [
-        ("1GB", "1GiB"), ("1mb", "1MB"), ("1MB", "1min"), ("1MB", "1"), ("on", "off"), ("1", "2"), ("a", "A"),
-        ("1048576kB", "1048577kB"), ("1000000001ms", "1000000002ms"), ("0.1ms", "0.1s"), ("", "off"),
-    ],
-)  # fmt: skip
-def test_values_that_differ(left: str, right: str) -> None:
-    assert conf.normalised(left) != conf.normalised(right)
-
-
-@given(st.integers(0, 10**15), st.integers(0, 10**15), st.sampled_from(["kB", "MB", "ms", "us", "s"]))
-def test_different_amounts_are_different(left: int, right: int, unit: str) -> None:
-    assert (conf.normalised(f"{left}{unit}") == conf.normalised(f"{right}{unit}")) is (left == right)
-
-
-@given(st.text())
-def test_a_normalised_value_stays_as_it_is(value: str) -> None:
-    assert conf.normalised(conf.normalised(value)) == conf.normalised(value)
-
-
-@pytest.mark.parametrize("left", ["64MB", "65536kB", "0.0625GB", "67108864B"])
-def test_postgresql_agrees_on_units(running: Running, left: str) -> None:
-    assert running.server.psql(f"SET work_mem = '{left}'", "SHOW work_mem") == "64MB"
-    assert conf.normalised(left) == conf.normalised("64MB")
-
-
-@pytest.mark.parametrize(
     ("value", "text"), [(True, "on"), (False, "off"), (5432, "5432"), (0.5, "0.5"), ("a b", "a b")]
 )
 def test_options_as_text(value: Any, text: str) -> None:
@@ -122,8 +84,47 @@ def test_options_as_text(value: Any, text: str) -> None:
 def test_rendering_is_stable() -> None:
     text = conf.render({"b": True, "a": 1}, "Managed.")
     assert text == "# Managed.\na = '1'\nb = 'on'\n"
-    assert conf.same({"a": "1GB", "b": True}, {"b": "yes", "a": "1024MB"})
-    assert not conf.same({"a": "1"}, {"a": "1", "b": "2"})
+    kinds = {"a": Kind("a", "integer", "8kB"), "b": Kind("b", "bool")}
+    assert conf.same({"a": "1GB", "B": True}, {"B": "yes", "a": "131072"}, kinds)
+    assert not conf.same({"a": "1"}, {"a": "1", "b": "2"}, kinds)
+    # What nobody has said anything about means its text.
+    assert not conf.same({"a": "1GB"}, {"a": "1024MB"}, {})
+
+
+INTEGER, TIME, REAL = Kind("work_mem", "integer", "kB"), Kind("t", "integer", "ms"), Kind("r", "real")
+LIST, NAMES_LIST = Kind("search_path", "string"), Kind("shared_preload_libraries", "string")
+
+
+@pytest.mark.parametrize(
+    ("kind", "left", "right"),
+    [
+        (Kind("shared_buffers", "integer", "8kB"), "1GB", "131072"), (INTEGER, "1.5GB", "1536 MB"),
+        (INTEGER, "0x400", "1MB"), (INTEGER, "02000", "1MB"), (TIME, "1d", "24h"), (TIME, "1500us", "2"),
+        (INTEGER, "30.1GB", "30822MB"), (REAL, "1e-1", "0.1"),
+        (LIST, '"$user", public', '"$user",PUBLIC'), (LIST, 'a,"b"', "a, B"),
+        (NAMES_LIST, "a, b", 'a,"b"'), (Kind("wal_level", "enum", None, ("replica",)), "archive", "Replica"),
+    ],
+)  # fmt: skip
+def test_one_value_in_two_spellings(kind: Kind, left: str, right: str) -> None:
+    assert meaning(left, kind) == meaning(right, kind)
+
+
+@pytest.mark.parametrize(
+    ("kind", "left", "right"),
+    [
+        (INTEGER, "1GB", "1GiB"), (INTEGER, "1mb", "1MB"), (INTEGER, "010", "10"),
+        (Kind("n", "integer"), "1MB", "1024"), (Kind("cluster_name", "string"), "yes", "on"), (LIST, '"B"', "b"),
+        (NAMES_LIST, "A", "a"), (LIST, "a,b", "b,a"),
+        (LIST, '"a, b"', "a, b"), (LIST, "", "a"), (LIST, 'a"', "a"),
+    ],
+)  # fmt: skip
+def test_two_values(kind: Kind, left: str, right: str) -> None:
+    assert meaning(left, kind) != meaning(right, kind)
+
+
+@given(st.text(), st.sampled_from([INTEGER, TIME, REAL, LIST, NAMES_LIST, Kind("b", "bool"), Kind("e", "enum")]))
+def test_whatever_the_text_it_has_a_meaning(text: str, kind: Kind) -> None:
+    assert meaning(text, kind) == meaning(text, kind)
 
 
 @pytest.mark.parametrize("name", ["work_mem", "auto_explain.log_min_duration", "a.B_c", "_x"])
