@@ -77,7 +77,7 @@ def _phase(journal: Journal | None, params: Params, preflight: Preflight) -> tup
     if journal is None:
         return "none", True
     if params["member"] == "replica" and journal.member == "replica":
-        return "none", True
+        return "none", False
     if journal.phase == "undoing":
         preflight.refuse(f"a restore of {journal.places.data_dir} is being undone", "finish that first")
         return journal.phase, False

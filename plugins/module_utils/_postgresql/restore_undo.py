@@ -16,6 +16,7 @@ from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import O
 from ansible_collections.boringdb.ops.plugins.module_utils._core.files import remove_tree
 from ansible_collections.boringdb.ops.plugins.module_utils._core.lock import host_lock
 from ansible_collections.boringdb.ops.plugins.module_utils._core.module import Outcome, Params
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import lsn
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.repository import open_repository
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.restore_journal import Journal, Places
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.restore_recover import discard
@@ -66,6 +67,10 @@ def _newer_timeline(server: Server, params: Params, places: Places) -> None:
     newer = [name for name in repository.archived() if int(name[:8], 16) > line]
     if not newer and not signal.exists():
         return
+    # A replica that follows asks for the history of every timeline up to the new one, also of those given up.
+    for name in newer:
+        if lsn.HISTORY.match(name) and not (server.data_dir / "pg_wal" / name).exists():
+            repository.fetch_wal(name, server.data_dir / "pg_wal" / name)
     signal.touch(0o600)
     places.socket_dir.mkdir(mode=0o700, exist_ok=True)
     settings = {
