@@ -70,7 +70,9 @@ options:
     type: bool
     default: false
   stamp:
-    description: With O(member=replica), which restore this is a part of, as O(state=recovered) returned it.
+    description:
+      - With O(member=replica), which restore this is a part of, as O(state=recovered) returned it.
+      - With O(state=undone), the only one that is undone; whichever is there when it is empty.
     type: str
     default: ""
   delta:
@@ -170,7 +172,9 @@ reasons:
   type: list
   elements: dict
 noted:
-  description: The C(member), C(phase) and C(stamp) of the restore that was begun here, empty where none was.
+  description:
+    - The C(member), C(phase) and C(stamp) of the restore that was begun here, where one was.
+    - C(went_back) is the stamp of the last one that was undone here, empty where none was.
   returned: when O(state=noted)
   type: dict
 stamp:

@@ -42,8 +42,13 @@ def restore_in_place(params: Params, check_mode: bool) -> Outcome:
     if params["state"] == "planned":
         return _planned(server, params)
     if params["state"] == "noted":
-        journal = Journal.read(Places(server.data_dir))
-        noted = {"member": journal.member, "phase": journal.phase, "stamp": journal.stamp} if journal else {}
+        places = Places(server.data_dir)
+        journal = Journal.read(places)
+        noted: dict[str, Any] = {}
+        if journal:
+            noted = {"member": journal.member, "phase": journal.phase, "stamp": journal.stamp}
+        put_away = [path.stem for path in places.data_dir.parent.glob(f"{places.data_dir.name}.undone-*.json")]
+        noted["went_back"] = max((name.rpartition("-")[2] for name in put_away), default="")
         return Outcome(False, {"noted": noted})
     act: Step = {
         "recovered": recovered, "replaced": replaced, "opened": opened, "finished": finished, "aside": aside,
