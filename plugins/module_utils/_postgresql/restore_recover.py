@@ -173,14 +173,14 @@ def _old_ran(server: Server, journal: Journal) -> bool:
 def _recover(server: Server, params: Params, places: Places, journal: Journal) -> Outcome:
     one = InPlace(server, params, places, journal)
     begun = time.monotonic()
+    # From here on there is something to finish or to undo, be it only that the servers are stopped.
+    journal.save("begun", began=journal.more.get("began") or params["began"] or stamp(one.started))
     if not journal.more.get("laid_down"):
         discard(server, places)
     try:
         plan = one.plan(places.scratch)
         _nobody_else_writes(one, params)
         one.refuse_unless_sound()
-        began = params["began"] or stamp(one.started)
-        journal.more.setdefault("began", began)
         homes = {oid: str(place) for oid, place in one.homes(plan.backup).items()}
         journal.save("begun", label=plan.backup.label, position=_position(server), homes=homes)
         whole, rest = one.salvaged.salvage(server.data_dir, plan.backup.start_lsn)
@@ -205,7 +205,7 @@ def _nobody_else_writes(one: InPlace, params: Params) -> None:
     positions = params["positions"] or []
     unclear = [position for position in positions if not position.get("lsn") or not position.get("clean")]
     if not positions or unclear:
-        why = "a member is lost, or did not stop in order: how far it had written is not known"
+        why = "the primary is lost, or did not stop in order: how far it had written is not known"
         one.checks.append(skipped("archive_quiet", required=False, message=why))
         return
     line = max(int(position["timeline"]) for position in positions)
