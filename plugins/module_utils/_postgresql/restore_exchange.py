@@ -13,8 +13,8 @@ from ansible_collections.boringdb.ops.plugins.module_utils._core.lock import hos
 from ansible_collections.boringdb.ops.plugins.module_utils._core.module import Outcome, Params
 from ansible_collections.boringdb.ops.plugins.module_utils._core.process import run
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.repository import open_repository
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.restore_beside import beside
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.restore_journal import Journal, Places
-from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.restore_recover import beside
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.restore_swap import (
     auto_setting,
     bring_back_outside,

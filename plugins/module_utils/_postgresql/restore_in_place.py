@@ -22,12 +22,13 @@ from ansible_collections.boringdb.ops.plugins.module_utils._core.files import is
 from ansible_collections.boringdb.ops.plugins.module_utils._core.lock import host_lock
 from ansible_collections.boringdb.ops.plugins.module_utils._core.module import Outcome, Params
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import restore_options
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.restore_beside import InPlace
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.restore_exchange import replaced
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.restore_finish import finished, opened
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.restore_journal import Journal, Places
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.restore_member import aside, configured
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.restore_planner import existing
-from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.restore_recover import InPlace, recovered
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.restore_recover import recovered
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.restore_swap import locations, movable
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.restore_undo import undone
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server import Server, require_psycopg

@@ -19,93 +19,14 @@ from ansible_collections.boringdb.ops.plugins.module_utils._core.lock import hos
 from ansible_collections.boringdb.ops.plugins.module_utils._core.module import Outcome, Params
 from ansible_collections.boringdb.ops.plugins.module_utils._core.process import run
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import lsn, recovery, restore_proof
-from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.repository import Backup, stamp
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.repository import stamp
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.restore_beside import InPlace, beside
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.restore_journal import Journal, Places
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.restore_plan import Plan, parse_time
-from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.restore_planner import Planner
-from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.restore_salvage import Salvaged, local_wal
-from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.restore_swap import NEW, locations
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.restore_swap import NEW, later_aside, locations
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server import Server
 
 _LOGGED_TIME = re.compile(r"last completed transaction was at log time (\S+ \S+?) ?(?:UTC|\+00)")
-
-
-def beside(server: Server, places: Places) -> Server:
-    """The new server, until it takes the old one's place: a plain process that only its own account reaches."""
-    return Server(
-        data_dir=places.restoring, config_dir=places.restoring, bin_dir=server.bin_dir, port=server.port,
-        socket_dir=str(places.socket_dir), login_user=server.login_user, login_db=server.login_db,
-    )  # fmt: skip
-
-
-class InPlace(Planner):
-    """A restore beside production. See Planner."""
-
-    def __init__(self, server: Server, params: Params, places: Places, journal: Journal | None = None) -> None:
-        self.production = server
-        self.places = places
-        self.journal = journal
-        local = {}
-        if server.exists():
-            local = local_wal(server.data_dir, server.control().get("Database system identifier", ""))
-        self.local = local
-        # Like every server's, its own choices are made again by a run that goes on with it.
-        label = journal.more.get("label") if journal else None
-        super().__init__(
-            beside(server, places), {**params, **({"backup": label} if label else {})},
-            lambda repository: Salvaged(repository, local, places.wal),
-        )  # fmt: skip
-
-    @property
-    def salvaged(self) -> Salvaged:
-        """The repository with what the old data directory adds to it."""
-        assert isinstance(self.repository, Salvaged)  # noqa: S101 - the overlay that was given above
-        return self.repository
-
-    def plan(self, scratch: Path) -> Plan:
-        """With the newest backup that ended before the target, unless one was named."""
-        if self.params["backup"] != "latest" or self.params["target_type"] in ("latest", "immediate"):
-            return super().plan(scratch)
-        labels = self._before_target()
-        asked, noted = self.params, list(self.checks)
-        for number, label in enumerate(labels):
-            self.params = {**asked, "backup": label}
-            try:
-                return super().plan(scratch)
-            except OpsError:
-                outside = bool(self.checks) and self.checks[-1].name == "target_in_window"
-                if not outside or number + 1 == len(labels):
-                    raise
-                self.checks = list(noted)
-            finally:
-                self.params = asked
-        return super().plan(scratch)
-
-    def _before_target(self) -> list[str]:
-        """The labels of the sound backups that may lead to the target, the newest first."""
-        try:
-            backups = [one for one in self._open().backups() if not one.problem]
-        except OpsError:
-            return []
-        kind, target = self.params["target_type"], self.params["target"]
-
-        def early(backup: Backup) -> bool:
-            if kind == "time":
-                return backup.finished <= parse_time(target)
-            return kind != "lsn" or lsn.parse(backup.stop_lsn) <= lsn.parse(target)
-
-        return [one.label for one in reversed(backups) if early(one)]
-
-    def _fits(self, backup: Backup, plan: Plan | None = None) -> None:
-        # What a killed run has laid down already takes its room.
-        if not (self.journal and self.journal.more.get("laid_down")):
-            super()._fits(backup, plan)
-
-    def homes(self, backup: Backup) -> dict[str, Path]:
-        """Where each tablespace of the backup belongs: where it is now, else where it was, else beside the data."""
-        now = locations(self.production.data_dir)
-        was = self.repository.tablespaces(backup)
-        return {oid: now.get(oid) or Path(place or self.places.tablespaces / oid) for oid, place in was.items()}
 
 
 def recovered(server: Server, params: Params, check_mode: bool) -> Outcome:
@@ -182,7 +103,11 @@ def _recover(server: Server, params: Params, places: Places, journal: Journal) -
         _nobody_else_writes(one, params)
         one.refuse_unless_sound()
         homes = {oid: str(place) for oid, place in one.homes(plan.backup).items()}
-        journal.save("begun", label=plan.backup.label, position=_position(server), homes=homes)
+        later = one.later(homes)
+        known = {"label": plan.backup.label, "position": _position(server), "homes": homes}
+        journal.save("begun", **known, later=[str(place) for place in later])
+        if not journal.more.get("laid_down"):
+            later_aside(server.data_dir, later, f".before-{journal.stamp}")
         whole, rest = one.salvaged.salvage(server.data_dir, plan.backup.start_lsn)
         one.facts.update(wal_archived=whole, wal_beside=rest)
         _lay_down(one, plan, journal)

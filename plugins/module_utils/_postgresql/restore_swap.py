@@ -14,7 +14,12 @@ import shutil
 from pathlib import Path
 
 from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError, Preflight
-from ansible_collections.boringdb.ops.plugins.module_utils._core.files import is_empty, read_text, sync_directory
+from ansible_collections.boringdb.ops.plugins.module_utils._core.files import (
+    is_empty,
+    read_text,
+    remove_tree,
+    sync_directory,
+)
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.manifest_files import CONFIG
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.recovery import KEPT, SET_ASIDE
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.restore_planner import existing
@@ -80,6 +85,32 @@ def move_back(data_dir: Path, aside: Path, ending: str, away: Path, away_ending:
         _point(aside, moved, home)
     aside.rename(data_dir)
     sync_directory(data_dir.parent)
+
+
+def later_aside(old: Path, later: list[Path], ending: str) -> None:
+    """Move tablespaces aside that the backup does not know: recovery makes them anew, where they were.
+
+    It would write into the old ones without asking.
+    """
+    for location in later:
+        target = location.with_name(location.name + ending)
+        _tablespace_aside(location, ending)
+        _point(old, location, target)
+        if target.exists():
+            # What a killed recovery has put there; the old files are at the target.
+            remove_tree(location)
+            location.mkdir(mode=0o700)
+
+
+def later_back(old: Path, later: list[Path], ending: str) -> None:
+    """Put them back, for a restore that was given up before the exchange."""
+    for location in later:
+        moved = location.with_name(location.name + ending)
+        if moved.exists():
+            remove_tree(location)
+            moved.rename(location)
+            sync_directory(location.parent)
+        _point(old, moved, location)
 
 
 def exchange(new: Path, data_dir: Path, aside: Path, ending: str, homes: dict[str, Path]) -> None:

@@ -20,7 +20,11 @@ from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import ls
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.repository import open_repository
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.restore_journal import Journal, Places
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.restore_recover import discard
-from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.restore_swap import exchange, move_back
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.restore_swap import (
+    exchange,
+    later_back,
+    move_back,
+)
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server import Server, await_condition
 
 
@@ -48,6 +52,9 @@ def undone(server: Server, params: Params, check_mode: bool) -> Outcome:
             return Outcome(True, {"undone": True})
         if journal.member == "primary" and places.restoring.exists() and journal.phase in ("begun", "recovered"):
             discard(server, places)
+        if journal.member == "primary" and not exchanged:
+            later = [Path(place) for place in journal.more.get("later", [])]
+            later_back(server.data_dir, later, f".before-{journal.stamp}")
         if exchanged:
             journal.save("undoing", was=journal.more.get("was") or journal.phase)
             away = places.beside(f"undone-{journal.stamp}")

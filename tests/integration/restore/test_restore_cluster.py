@@ -96,8 +96,13 @@ def test_it_is_refused_with_every_reason_and_nothing_is_touched(cluster: Estate)
 
 
 def test_steps_that_are_killed_are_finished_by_doing_them_again(cluster: Estate) -> None:
-    target = Target(cluster, 100001)
+    # Made after the backup, on the primary alone, as recovery will do again.
     cluster.module("instance", state="stopped", **cluster.server("db2"))
+    cluster.run("mkdir", "-p", str(cluster.home / "spaces/late"))
+    cluster.sql(f"CREATE TABLESPACE late LOCATION '{cluster.home}/spaces/late'")
+    cluster.sql("CREATE TABLE lately TABLESPACE late AS SELECT generate_series(1, 1000) AS id")
+    target = Target(cluster, 100001)
+    cluster.sql("UPDATE lately SET id = -id")
     refused = target.step(cluster, "recovered", fails=True)
     assert "is running; stop it first" in refused["msg"]
     cluster.module("instance", state="stopped", **cluster.server())
@@ -135,6 +140,7 @@ def test_steps_that_are_killed_are_finished_by_doing_them_again(cluster: Estate)
     assert target.step(cluster, "replaced")["changed"] is False
     cluster.module("instance", state="started", **cluster.server())
     assert last(cluster) == "100001"
+    assert cluster.sql("SELECT min(id), max(id) FROM lately") == "1|1000"
     opened = target.step(cluster, "opened")
     assert {check["name"]: check["status"] for check in opened["checks"]}["archiving"] == "passed"
     assert opened["slots_made"] == ["db2"]
@@ -154,6 +160,10 @@ def test_its_way_back_is_finished_by_doing_it_again(cluster: Estate) -> None:
     assert target.step(cluster, "undone")["undone"] is False
     cluster.start()
     assert last(cluster) == "100002"
+    # Recovery did not write into the old data's tablespace.
+    assert cluster.sql("SELECT min(id), max(id) FROM lately") == "-1000|-1"
+    cluster.sql("DROP TABLE lately")
+    cluster.sql("DROP TABLESPACE late")
     assert cluster.sql("SELECT timeline_id FROM pg_control_checkpoint()") == "3"
     streams(cluster)
     assert beside(cluster) == {"data.log", "data.recovery.log", "data.undone", "data.undone.json"}

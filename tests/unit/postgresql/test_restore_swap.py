@@ -139,3 +139,28 @@ def test_without_old_data_there_is_nothing_to_move(home: Path) -> None:
     exchange(home)
     assert seen(home / "data") == {"data": "new", "1": "new", "3": "new"}
     assert not (home / f"data{ENDING}").exists()
+
+
+def test_a_tablespace_that_recovery_makes_anew_is_out_of_its_way_and_comes_back(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def out(ground: Path) -> None:
+        restore_swap.later_aside(ground / "data", [ground / "spaces/two"], ENDING)
+
+    def put(ground: Path) -> None:
+        restore_swap.later_back(ground / "data", [ground / "spaces/two"], ENDING)
+
+    for ground in interrupted(out, home, monkeypatch):
+        assert list((ground / "spaces/two").iterdir()) == []
+        assert seen(ground / "data") == {"data": "old", "1": "old", "2": "old"}
+    home = home.rename(home.with_name("second"))
+    for link in (home / "data/pg_tblspc").iterdir():
+        target = home / "spaces" / link.readlink().name
+        link.unlink()
+        link.symlink_to(target)
+    out(home)
+    (home / "spaces/two/whose").write_text("recovery")
+    for ground in interrupted(put, home, monkeypatch):
+        assert seen(ground / "data") == {"data": "old", "1": "old", "2": "old"}
+        assert (ground / "data/pg_tblspc/2").readlink() == ground / "spaces/two"
+        assert not (ground / f"spaces/two{ENDING}").exists()
