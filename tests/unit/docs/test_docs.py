@@ -28,7 +28,8 @@ EXAMPLE = REPO / "inventories/example"
 #: Words whose page is another word's.
 SHARED_PAGE = {
     "backup_info": "backup", "backup_manifest": "verify", "evidence_key": "evidence", "instance_info": "instance",
-    "postgresql": "provision", "rotate_password": "access", "verify_evidence": "evidence",
+    "postgresql": "provision", "restore_in_place": "restore", "rotate_password": "access",
+    "verify_evidence": "evidence",
 }  # fmt: skip
 #: The parts of a page of an operation, in their order.
 PARTS = [
@@ -36,8 +37,8 @@ PARTS = [
     "Examples", "When it refuses", "How it is tested",
 ]  # fmt: skip
 OPERATIONS = [
-    "access", "backup", "config", "config_drift", "instance", "provision", "replica", "restart", "restore", "restore_drill",
-    "tablespace", "tls",
+    "access", "backup", "config", "config_drift", "extract", "instance", "provision", "replica", "restart", "restore",
+    "restore_drill", "tablespace", "tls",
 ]  # fmt: skip
 #: What a playbook's header says. The last two may stand in one line.
 HEADER = {
