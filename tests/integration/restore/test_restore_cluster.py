@@ -75,6 +75,11 @@ def streams(cluster: Estate) -> None:
     await_(lambda: last(cluster, "db2") == last(cluster), "the same rows")
 
 
+def newest(cluster: Estate) -> int:
+    """The newest timeline that the archive knows."""
+    return max([1, *(int(path.name[:8], 16) for path in cluster.wal.glob("*.history"))])
+
+
 def beside(cluster: Estate, host: str = "db1") -> set[str]:
     """What lies beside a data directory, without the stamps."""
     names = (path.name for path in (cluster.home / host).iterdir())
@@ -103,6 +108,7 @@ def test_steps_that_are_killed_are_finished_by_doing_them_again(cluster: Estate)
     cluster.sql("CREATE TABLE lately TABLESPACE late AS SELECT generate_series(1, 1000) AS id")
     target = Target(cluster, 100001)
     cluster.sql("UPDATE lately SET id = -id")
+    line = newest(cluster) + 1
     refused = target.step(cluster, "recovered", fails=True)
     assert "is running; stop it first" in refused["msg"]
     cluster.module("instance", state="stopped", **cluster.server())
@@ -125,7 +131,7 @@ def test_steps_that_are_killed_are_finished_by_doing_them_again(cluster: Estate)
     other = target.step(cluster, "recovered", fails=True, target="2030-01-01 00:00:00+00")
     assert "an unfinished restore to time" in other["msg"]
     done = target.step(cluster, "recovered", lock_timeout=10)
-    assert (done["changed"], done["reached"]["timeline"], done["phase"]) == (True, 2, "recovered")
+    assert (done["changed"], done["reached"]["timeline"], done["phase"]) == (True, line, "recovered")
     # The new server dies behind recovery: what was reached is known all the same.
     cluster.kill_server(cluster.home / "db1/data.restoring")
     again = target.step(cluster, "recovered")
@@ -150,6 +156,7 @@ def test_steps_that_are_killed_are_finished_by_doing_them_again(cluster: Estate)
 
 def test_its_way_back_is_finished_by_doing_it_again(cluster: Estate) -> None:
     target = Target(cluster, 110001)
+    line = newest(cluster) + 1
     cluster.module("instance", state="stopped", **cluster.server())
     with held(cluster, "cp", "repository/wal") as hold:
         running = cluster.begin_module("restore_in_place", **target.given(cluster, "undone"))
@@ -164,7 +171,7 @@ def test_its_way_back_is_finished_by_doing_it_again(cluster: Estate) -> None:
     assert cluster.sql("SELECT min(id), max(id) FROM lately") == "-1000|-1"
     cluster.sql("DROP TABLE lately")
     cluster.sql("DROP TABLESPACE late")
-    assert cluster.sql("SELECT timeline_id FROM pg_control_checkpoint()") == "3"
+    assert cluster.sql("SELECT timeline_id FROM pg_control_checkpoint()") == str(line)
     streams(cluster)
     assert beside(cluster) == {"data.log", "data.recovery.log", "data.undone", "data.undone.json"}
 
@@ -187,7 +194,7 @@ def test_a_killed_controller_is_continued_by_the_next_run(cluster: Estate) -> No
         hold.release()
     await_(lambda: worker not in cluster.processes(), "the worker's end", 60)
     said = cluster.converge("restore", **target.variables)
-    assert "orders verified timeline=4" in " ".join(said.split())
+    assert f"orders verified timeline={newest(cluster)}" in " ".join(said.split())
     assert (last(cluster), cluster.sql("SHOW work_mem")) == ("120001", "7MB")
     assert "elsewhere" in cluster.sql("SELECT slot_name FROM pg_replication_slots")
     streams(cluster)
