@@ -36,7 +36,8 @@ PARTS = [
     "Examples", "When it refuses", "How it is tested",
 ]  # fmt: skip
 OPERATIONS = [
-    "access", "backup", "config", "instance", "provision", "replica", "restore", "restore_drill", "tablespace", "tls",
+    "access", "backup", "config", "decommission", "instance", "provision", "replica", "restore", "restore_drill",
+    "tablespace", "tls",
 ]  # fmt: skip
 #: What a playbook's header says. The last two may stand in one line.
 HEADER = {
