@@ -32,4 +32,10 @@ options:
     description: With O(tool=pgbackrest), its configuration file on this host.
     type: path
     default: /etc/pgbackrest.conf
+  repository:
+    description:
+      - With O(tool=pgbackrest), the number of the repository, the N of its C(repoN) options. No other one is asked
+        then.
+      - When it is left out, the first repository that answers is used.
+    type: int
 """

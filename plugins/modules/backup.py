@@ -17,6 +17,8 @@ description:
     nothing.
   - The backup appears under its label only when it is whole. What a killed run leaves is removed by the next.
   - With O(tool=native) it runs on the primary. With O(tool=pgbackrest) it runs where pgBackRest's repository is.
+  - With O(tool=pgbackrest) it then has retention remove old backups, but never the one that was verified last, nor
+    what that one builds on.
 extends_documentation_fragment:
   - boringdb.ops.server
   - boringdb.ops.repository
@@ -48,6 +50,21 @@ options:
     description: How long to wait for another operation on the repository to end, in seconds. V(0) refuses at once.
     type: int
     default: 0
+  standby:
+    description: With O(tool=pgbackrest), copy the data files from a replica. It fails when none streams.
+    type: bool
+    default: false
+  expire:
+    description: With O(tool=pgbackrest), whether retention removes old backups after the new one is complete.
+    type: bool
+    default: true
+  verified:
+    description:
+      - Labels of backups that were proven by a restore, the newest proof first. Those of other repositories are
+        ignored.
+      - The first of them that the repository holds is never removed, nor what it builds on.
+    type: list
+    elements: str
 """
 
 EXAMPLES = r"""
@@ -59,6 +76,16 @@ EXAMPLES = r"""
     tool: native
     backup_path: /srv/backup/orders/backup
     wal_path: /srv/backup/orders/wal
+
+- name: Take one into the second repository, and keep what was verified
+  become: true
+  become_user: postgres
+  boringdb.ops.backup:
+    data_dir: /var/lib/postgresql/15/main
+    tool: pgbackrest
+    stanza: orders
+    repository: 2
+    verified: [20260131-020003F]
 """
 
 RETURN = r"""
@@ -97,9 +124,34 @@ backup:
     manifest_sha256:
       description: The SHA-256 of the backup's manifest, its digest in evidence.
       type: str
+    repository:
+      description: The number of the repository that holds it, V(0) with O(tool=native).
+      type: int
     seconds:
       description: How long the tool took.
       type: float
+expiry:
+  description: What retention did, null in check mode and with O(expire=false).
+  returned: O(tool=pgbackrest)
+  type: dict
+  contains:
+    repository:
+      description: The number of the repository.
+      type: int
+    removed:
+      description: Labels of the backups that were removed.
+      type: list
+      elements: str
+    kept:
+      description: Labels of those that would have gone by number, and were kept for the verified one.
+      type: list
+      elements: str
+    verified:
+      description: The backup that was verified last, empty where none of the repository's was.
+      type: str
+    reason:
+      description: Why, in one line.
+      type: str
 """
 
 from ansible_collections.boringdb.ops.plugins.module_utils._core.module import Cells, run
@@ -117,6 +169,9 @@ def main() -> None:
         "checkpoint": {"type": "str", "choices": ["fast", "spread"], "default": "fast"},
         "archive_timeout": {"type": "int", "default": 60},
         "lock_timeout": {"type": "int", "default": 0},
+        "standby": {"type": "bool", "default": False},
+        "expire": {"type": "bool", "default": True},
+        "verified": {"type": "list", "elements": "str"},
     }
     run("backup", CELLS, {**SERVER_OPTIONS, **REPOSITORY_OPTIONS, **own})
 

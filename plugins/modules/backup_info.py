@@ -57,6 +57,38 @@ backups:
   returned: success
   type: list
   elements: dict
+repositories:
+  description:
+    - The health of every repository that pgBackRest knows here, or of O(repository) alone. Empty with O(tool=native).
+    - Also returned when the module fails because none can be read.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    repository:
+      description: Its number.
+      type: int
+    reachable:
+      description: Whether it could be read.
+      type: bool
+    problem:
+      description: Why nothing can be restored from it, empty where something can.
+      type: str
+    encrypted:
+      description: Whether it is encrypted.
+      type: bool
+    backups:
+      description: How many backups it holds.
+      type: int
+    latest:
+      description: Label of the newest one.
+      type: str
+    latest_finished:
+      description: When that ended, UTC.
+      type: str
+    wal:
+      description: The newest archived WAL segment. One repository that lags behind the others is not archived to.
+      type: str
 window:
   description: The window of the newest sound backup, with O(window=true).
   returned: success

@@ -39,13 +39,15 @@ options:
         changes nothing.
       - V(verified) verifies the whole ledger, or the chain of O(cluster), and fails when anything is wrong with it.
       - V(keypair) creates the signing key and its public half where they do not exist, and never replaces either.
+      - V(proven) tells which backups of O(cluster) a verified drill restored. It fails for nothing that the ledger
+        holds; it returns whether that is sound.
     type: str
-    choices: [recorded, verified, keypair]
+    choices: [recorded, verified, keypair, proven]
     default: recorded
   ledger:
     description:
       - Folder of the ledger. Created by the first record.
-      - Needed for the states V(recorded) and V(verified).
+      - Needed for the states V(recorded), V(verified) and V(proven).
     type: path
   private_key:
     description:
@@ -59,8 +61,8 @@ options:
   public_key:
     description:
       - Paths of the public keys that are trusted. Several are needed where the signing key was replaced.
-      - Needed for O(state=verified). The keys that lie inside the ledger are never trusted by themselves,
-        as whoever can rewrite the ledger can rewrite them too.
+      - Needed for O(state=verified) and O(state=proven). The keys that lie inside the ledger are never trusted by
+        themselves, as whoever can rewrite the ledger can rewrite them too.
       - For O(state=keypair) the one path of the public half, by default the private key's path
         with the ending C(.pub.pem).
     type: list
@@ -142,7 +144,7 @@ options:
         type: str
   cluster:
     description:
-      - Verify the chain of this cluster only.
+      - Verify the chain of this cluster only. Needed for O(state=proven).
     type: str
   witnesses:
     description:
@@ -247,6 +249,29 @@ public_key:
   description: Path of the public key.
   returned: O(state=keypair)
   type: str
+backups:
+  description: The backups that a verified drill restored, the newest proof first.
+  returned: O(state=proven)
+  type: list
+  elements: dict
+  contains:
+    label:
+      description: The backup.
+      type: str
+    verified:
+      description: When the last drill that verified it ended, UTC.
+      type: str
+    record:
+      description: File of that drill's record.
+      type: str
+sound:
+  description: Whether the chain verifies. RV(backups) is empty where it does not.
+  returned: O(state=proven)
+  type: bool
+problem:
+  description: Why it does not, empty where it does.
+  returned: O(state=proven)
+  type: str
 verified:
   description: Whether nothing is wrong with the ledger.
   returned: O(state=verified)
@@ -287,12 +312,13 @@ from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import O
 from ansible_collections.boringdb.ops.plugins.module_utils._core.evidence import (
     NotVerified,
     keypair,
+    proven,
     recorded,
     verified,
 )
 from ansible_collections.boringdb.ops.plugins.module_utils._core.keys import MISSING_CRYPTOGRAPHY
 
-STATES = {"recorded": recorded, "verified": verified, "keypair": keypair}
+STATES = {"recorded": recorded, "verified": verified, "keypair": keypair, "proven": proven}
 
 RECORD = {
     "operation": {"type": "str", "required": True},
@@ -317,7 +343,7 @@ RECORD = {
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
-            "state": {"type": "str", "choices": ["recorded", "verified", "keypair"], "default": "recorded"},
+            "state": {"type": "str", "choices": ["recorded", "verified", "keypair", "proven"], "default": "recorded"},
             "ledger": {"type": "path"},
             "private_key": {"type": "path", "no_log": False},
             "passphrase": {"type": "str", "no_log": True},
@@ -331,6 +357,7 @@ def main() -> None:
             ("state", "recorded", ["ledger", "private_key", "record"]),
             ("state", "verified", ["ledger", "public_key"]),
             ("state", "keypair", ["private_key"]),
+            ("state", "proven", ["ledger", "public_key", "cluster"]),
         ],
         supports_check_mode=True,
     )

@@ -95,6 +95,33 @@ def verified(params: Params, check_mode: bool) -> Outcome:
     return Outcome(changed=False, facts=facts)
 
 
+def proven(params: Params, check_mode: bool) -> Outcome:
+    """The backups of one cluster that a verified drill restored, the newest proof first.
+
+    Where the chain is not sound nothing it says can be relied on: ``sound`` is false, and ``problem`` says why.
+    """
+    del check_mode
+    root = Path(params["ledger"]).absolute()
+    facts: dict[str, Any] = {"backups": [], "sound": True, "problem": "", "ledger": str(root)}
+    if not ledger.record_files(root / params["cluster"]):
+        return Outcome(facts=facts)
+    try:
+        item = chain.read_chain(root, params["cluster"], keys.load_trusted(map(Path, params["public_key"])))
+        problem = _complaint(item.findings) if item.findings else ""
+    except EvidenceError as error:
+        problem = str(error)
+    if problem:
+        facts.update(sound=False, problem=problem)
+        return Outcome(facts=facts)
+    for record in reversed(item.records):
+        said = record.predicate
+        label = said["measurements"].get("backup_label")
+        known = [one["label"] for one in facts["backups"]]
+        if said["operation"] == "restore_drill" and said["verdict"] == "verified" and label and label not in known:
+            facts["backups"].append({"label": str(label), "verified": said["finished"], "record": record.name})
+    return Outcome(facts=facts)
+
+
 def witness_lists(witnesses: Mapping[str, Any]) -> dict[str, list[str]]:
     """Cluster -> digests, where one digest may stand alone.
 

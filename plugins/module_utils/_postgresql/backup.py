@@ -179,11 +179,14 @@ def _await_archived(server: Server, repository: NativeRepository, taken: Backup,
 def _pgbackrest(repository: PgbackrestRepository, params: Params, check_mode: bool) -> Outcome:
     if check_mode:
         repository.backups_or_none()
-        return Outcome(True, {"backup": None})
+        return Outcome(True, {"backup": None, "expiry": None})
     with host_lock(f"pgbackrest/{repository.stanza}", "backup", params["lock_timeout"]):
         begun = time.monotonic()
-        taken = repository.take(params["type"])
+        taken = repository.take(params["type"], params["standby"])
         seconds = time.monotonic() - begun
-    return Outcome(
-        True, {"backup": {**taken.facts(), "seconds": round(seconds, 3)}}, "", f"backup: {taken.label}\n"
-    )
+        facts: dict[str, Any] = {"backup": {**taken.facts(), "seconds": round(seconds, 3)}}
+        try:
+            facts["expiry"] = repository.expire(params["verified"] or []).facts() if params["expire"] else None
+        except OpsError as exc:
+            raise OpsError(f"backup {taken.label} was taken, but old ones can't be expired: {exc}", **facts) from exc
+    return Outcome(True, facts, "", f"backup: {taken.label}\n")

@@ -28,6 +28,7 @@ def backup_info(params: Params, check_mode: bool) -> Outcome:
     repository = open_repository(params, lambda name: str(Path(bin_dir) / name) if bin_dir else name)
     backups = repository.backups()
     facts: dict[str, Any] = {"backups": [backup.facts() for backup in backups], "window": None}
+    facts["repositories"] = repository.health()
     sound = [backup for backup in backups if not backup.problem]
     if params["window"] and sound:
         facts["window"] = _window(repository, sound[-1], bin_dir)

@@ -21,6 +21,7 @@ REPOSITORY_OPTIONS: dict[str, dict[str, Any]] = {
     "wal_path": {"type": "path"},
     "stanza": {"type": "str"},
     "pgbackrest_config": {"type": "path", "default": "/etc/pgbackrest.conf"},
+    "repository": {"type": "int"},
 }
 
 
@@ -29,7 +30,8 @@ class Backup:
     """One physical backup. Times are UTC, positions are LSNs, `bytes` is the size when restored.
 
     `problem` says why it can't be restored; it is empty for a sound one. `manifest_sha256` may be empty in a list:
-    where it costs a request, Repository.examined reads it.
+    where it costs a request, Repository.examined reads it. `repository` is the tool's number of the repository that
+    holds it, 0 where the tool has no numbers.
     """
 
     label: str
@@ -44,6 +46,7 @@ class Backup:
     system_identifier: str
     manifest_sha256: str
     problem: str = ""
+    repository: int = 0
 
     def facts(self) -> dict[str, Any]:
         """The shape that modules return."""
@@ -64,29 +67,20 @@ class Repository(Protocol):
     def examined(self, backup: Backup) -> Backup:
         """The backup with its manifest's digest, and with its problem where the manifest is gone."""
 
+    def health(self) -> list[dict[str, Any]]:
+        """Every repository that the tool knows here, reachable or not; empty where the tool has no numbers."""
+
     def archived(self) -> dict[str, int]:
         """Archived WAL segments and timeline histories by name, with their size in bytes (-1: not known)."""
 
     def fetch_wal(self, name: str, target: Path) -> None:
         """Put an archived file at `target`, checked as far as the tool can."""
 
-    def tablespaces(self, backup: Backup) -> dict[str, str]:
-        """The backup's tablespaces by their OID, with where they were; empty text where the backup does not tell."""
-
-    def lay_down(
-        self, backup: Backup, data_dir: Path, tablespace_dir: Path, places: Mapping[str, Path] | None = None
-    ) -> None:
-        """Put a backup's files in place, without any recovery settings.
-
-        Tablespaces go to their OID's place in `places`, else below `tablespace_dir`. Where `data_dir` holds data, and
-        the tool can, only what differs from the backup is fetched.
-        """
+    def lay_down(self, backup: Backup, data_dir: Path, tablespace_dir: Path) -> None:
+        """Put a backup's files in place, tablespaces below `tablespace_dir`, without any recovery settings."""
 
     def restore_command(self, data_dir: Path) -> str:
         """The `restore_command` that recovery fetches WAL with."""
-
-    def keep_wal(self, file: Path, data_dir: Path) -> None:
-        """Put a whole WAL file of a server's `data_dir` into the archive, as its archiver would have."""
 
     def backup_directory(self, backup: Backup) -> str:
         """Where a backup lies as a plain directory that pg_verifybackup can read, or an empty string."""
@@ -110,7 +104,7 @@ def open_repository(params: Mapping[str, Any], program: Callable[[str], str]) ->
     refuse_impossible(params)
     if params["tool"] == "native":
         return NativeRepository(Path(params["backup_path"]), Path(params["wal_path"]), program)
-    return PgbackrestRepository(params["stanza"], params["pgbackrest_config"])
+    return PgbackrestRepository(params["stanza"], params["pgbackrest_config"], params.get("repository"))
 
 
 def choose(backups: list[Backup], wanted: str, pick: Callable[[list[Backup]], Backup]) -> Backup:

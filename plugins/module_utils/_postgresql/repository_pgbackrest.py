@@ -4,7 +4,8 @@
 """A pgBackRest repository, local or behind SSH, through pgBackRest's own commands and nothing else.
 
 Reading needs a configuration that tells where the repository is, no cluster: planning a restore works from a host
-that holds no data directory yet. Where several repositories are configured, the first one that answers is used.
+that holds no data directory yet. Where several repositories are configured and none is named, the first one that
+answers is used.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import hashlib
 import os
 import re
 import shlex
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -23,7 +23,12 @@ from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import O
 from ansible_collections.boringdb.ops.plugins.module_utils._core.process import run
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.repository import Backup
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.repository_pgbackrest_codec import decompress
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.repository_pgbackrest_health import health
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.repository_pgbackrest_program import Pgbackrest
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.repository_pgbackrest_retention import (
+    Expiry,
+    expire,
+)
 
 #: `info`'s status codes of a repository.
 _OK, _NO_PATH, _NO_BACKUP, _NO_DATA = 0, 1, 2, 3
@@ -33,14 +38,16 @@ _VERIFIED = re.compile(r"^  (backup|archiveId): ([^,]+), (.*)$")
 
 
 class PgbackrestRepository:
-    """See Repository. `config_path` is the configuration file of this host."""
+    """See Repository. `config_path` is the configuration file of this host, `repository` the N of its repoN."""
 
     tool = "pgbackrest"
 
-    def __init__(self, stanza: str, config_path: str) -> None:
+    def __init__(self, stanza: str, config_path: str, repository: int | None = None) -> None:
         self.stanza = stanza
         self._program = Pgbackrest(stanza, config_path)
-        self._key = 0
+        self._wanted = repository or 0
+        self._key = self._number = self._wanted
+        self._health: list[dict[str, Any]] = []
         self._archive_id = ""
         self._databases: dict[int, tuple[str, str]] = {}
         self._entries: list[dict[str, Any]] = []
@@ -56,7 +63,11 @@ class PgbackrestRepository:
         found = self._catalogue()
         labels = [entry["label"] for entry in found]
         listed = [
-            _backup(entry, self._databases[entry["database"]["id"]], self._problem(entry, labels)) for entry in found
+            replace(
+                _backup(entry, self._databases[entry["database"]["id"]], self._problem(entry, labels)),
+                repository=self._number,
+            )
+            for entry in found
         ]
         return sorted(listed, key=lambda backup: (backup.finished, backup.label))
 
@@ -68,6 +79,11 @@ class PgbackrestRepository:
     def backups_or_none(self) -> list[Backup]:
         """The backups, also where the repository is reached but holds nothing of this stanza yet."""
         return self.backups() if self._status() in (_OK, _NO_BACKUP) else []
+
+    def health(self) -> list[dict[str, Any]]:
+        if not self._health:
+            self._status()
+        return self._health
 
     def archived(self) -> dict[str, int]:
         if not self._archive_id:
@@ -99,14 +115,7 @@ class PgbackrestRepository:
 
     # --- what a restore does --------------------------------------------------------------------------------
 
-    def tablespaces(self, backup: Backup) -> dict[str, str]:
-        document = self._program.document("info", f"--set={backup.label}", *self._repo())
-        rows = [row for entry in document[0]["backup"] for row in entry.get("tablespace") or []]
-        return {str(row["oid"]): str(row["destination"]) for row in rows}
-
-    def lay_down(
-        self, backup: Backup, data_dir: Path, tablespace_dir: Path, places: Mapping[str, Path] | None = None
-    ) -> None:
+    def lay_down(self, backup: Backup, data_dir: Path, tablespace_dir: Path) -> None:
         data_dir.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         # A configuration of the repository host names the cluster's host; this restore is a local one.
         self._program.call(
@@ -116,8 +125,6 @@ class PgbackrestRepository:
             "--reset-pg1-host",
             f"--pg1-path={data_dir}",
             f"--tablespace-map-all={tablespace_dir}",
-            *(f"--tablespace-map={oid}={place}" for oid, place in (places or {}).items()),
-            *(["--delta"] if (data_dir / "PG_VERSION").exists() else []),
             _at_once(),
             *self._repo(),
         )
@@ -128,23 +135,25 @@ class PgbackrestRepository:
         argv = self._program.argv("archive-get", "--reset-pg1-host", f"--pg1-path={data_dir}", *self._repo())
         return f'{shlex.join(argv).replace("%", "%%")} %f "%p"'
 
-    def keep_wal(self, file: Path, data_dir: Path) -> None:
-        self._program.call("archive-push", f"--pg1-path={data_dir}", "--no-archive-async", *self._repo(), str(file))
-
     def backup_directory(self, backup: Backup) -> str:
         del backup
         return ""
 
     # --- what changes or reads the whole repository ----------------------------------------------------------
 
-    def take(self, backup_type: str) -> Backup:
+    def take(self, backup_type: str, standby: bool = False) -> Backup:
         """Prove archiving, take a backup (full, diff or incr), and return it. Runs on the repository's host.
 
-        Raises OpsError where it can't be taken, and where the new backup holds pages with invalid checksums.
+        With `standby` the data files are copied from a replica. Nothing is expired. Raises OpsError where it can't be
+        taken, and where the new backup holds pages with invalid checksums.
         """
         known = {entry["label"] for entry in self._catalogue()}
-        self._program.call("check")
-        _text, warnings = self._program.call("backup", f"--type={backup_type}", "--start-fast")
+        if not self._wanted:
+            # It asks every repository: one that is down must not keep a backup from the one that is named. The backup
+            # itself waits for its WAL in that one.
+            self._program.call("check")
+        words = [f"--type={backup_type}", "--start-fast", "--no-expire-auto", *self._repo()]
+        _text, warnings = self._program.call("backup", *words, *(["--backup-standby"] if standby else []))
         new = [backup for backup in self.backups() if backup.label not in known]
         if not new:
             raise OpsError(f"pgbackrest backup of stanza {self.stanza} ended without an error and without a new backup")
@@ -155,6 +164,14 @@ class PgbackrestRepository:
             where = f" ({'; '.join(invalid)})" if invalid and new[-1].problem else ""
             raise OpsError(f"backup {new[-1].label} was taken, but {problem}{where}")
         return new[-1]
+
+    def expire(self, verified: list[str]) -> Expiry:
+        """Remove what retention no longer keeps, but not the backup that was verified last, nor what it builds on.
+
+        `verified` holds labels of verified backups, the newest verification first.
+        """
+        self._catalogue()
+        return expire(self._program, self._number, self._entries, verified)
 
     def verify(self, backup: Backup) -> list[str]:
         """Have pgBackRest read the stanza's whole repository; returns what is wrong with the backup or the archive.
@@ -187,18 +204,19 @@ class PgbackrestRepository:
 
     def _status(self) -> int:
         """Read `info`; returns the chosen repository's status code. Raises OpsError where none can be read."""
-        document = self._program.document("info")
+        document = self._program.document("info", *([f"--repo={self._wanted}"] if self._wanted else []))
         stanza = next((entry for entry in document if entry["name"] == self.stanza), None)
         if stanza is None:
             return _NO_PATH
         repositories: list[dict[str, Any]] = stanza["repo"]
+        self._health = health(stanza, lambda text: self._program.told("info", text))
         readable = [entry for entry in repositories if entry["status"]["code"] in (_OK, _NO_BACKUP)]
         empty = [entry for entry in repositories if entry["status"]["code"] in (_NO_PATH, _NO_DATA)]
         if not readable and not empty:
-            raise OpsError("; ".join(self._program.told("info", entry["status"]["message"]) for entry in repositories))
+            raise OpsError("; ".join(entry["problem"] for entry in self._health), repositories=self._health)
         chosen = (readable or empty)[0]
-        self._key = int(chosen["key"]) if len(repositories) > 1 else 0
-        mine = chosen["key"]
+        self._number = mine = int(chosen["key"])
+        self._key = mine if len(repositories) > 1 or mine > 1 else self._wanted
         databases = [entry for entry in stanza["db"] if entry["repo-key"] == mine]
         self._databases = {entry["id"]: (entry["version"], str(entry["system-id"])) for entry in databases}
         current = max(self._databases, default=0)

@@ -22,12 +22,22 @@ from ansible_collections.boringdb.ops.plugins.module_utils._core.process import 
 DEFAULT_CONFIG = "/etc/pgbackrest.conf"
 #: Errors and warnings to standard error, nothing else to standard output than the answer, whatever the file says.
 _QUIET = ("--log-level-console=off", "--log-level-stderr=warn", "--no-log-timestamp")
+#: The steps of a command to standard output, for those whose answer they are.
+_TELLING = ("--log-level-console=info", "--log-level-stderr=error", "--no-log-timestamp")
+_STEP = re.compile(r"^(?:P\d+ +)?INFO: (.*)", re.MULTILINE)
 _ERROR = re.compile(r"^ERROR: \[(\d+)\]: (.*)", re.MULTILINE)
 _WARNING = re.compile(r"^WARN: (.*)", re.MULTILINE)
 _FOREIGN_KEY = re.compile(r"unable to load info file.*key/value found outside of section|unable to flush", re.DOTALL)
 _UNREACHABLE = re.compile(
     r"remote-\d+ process on '[^']*' terminated|\[HostConnectError\]|unable to connect to|unable to find host"
 )
+#: An object store's certificate: another CA signed it, it is of another name, or it has ended.
+_CERTIFICATE = re.compile(
+    r"unable to verify certificate presented by '([^']+)': (.*)|(unable to find hostname '([^']+)' in certificate.*)"
+)
+#: An object store's own answer. The rest of pgBackRest's message is the whole request.
+_STORE = re.compile(r"<Code>(\w+)</Code>(?:.*?<Message>([^<]*)</Message>)?", re.DOTALL)
+_HTTP = re.compile(r"HTTP request failed with (\d+ ?\([^)]*\)|\d+)")
 #: The same for a repository in a local directory; only of commands that touch nothing else.
 _UNREADABLE = re.compile(r"unable to (?:list file info for|get info for|open) (?:file|path)\S* .*\[\d+\]")
 _READING = ("info", "repo-ls", "repo-get")
@@ -40,10 +50,10 @@ class Pgbackrest:
         self.stanza = stanza
         self.config_path = config_path
 
-    def argv(self, command: str, *words: str) -> list[str]:
+    def argv(self, command: str, *words: str, quiet: tuple[str, ...] = _QUIET) -> list[str]:
         """`command` as an argument list."""
         config = [] if self.config_path == DEFAULT_CONFIG else [f"--config={self.config_path}"]
-        return ["pgbackrest", *config, f"--stanza={self.stanza}", *_QUIET, command, *words]
+        return ["pgbackrest", *config, f"--stanza={self.stanza}", *quiet, command, *words]
 
     def call(self, command: str, *words: str) -> tuple[str, list[str]]:
         """Run `command` to its end; returns what it printed and its warnings. Raises OpsError in one line."""
@@ -51,6 +61,13 @@ class Pgbackrest:
         if done.returncode != 0:
             raise OpsError(self.told(command, done.stderr or done.stdout, done.returncode))
         return done.stdout, _WARNING.findall(done.stderr)
+
+    def steps(self, command: str, *words: str) -> list[str]:
+        """Run `command` to its end; returns what it tells that it does, line by line. Raises OpsError in one line."""
+        done = run(self.argv(command, *words, quiet=_TELLING), check=False)
+        if done.returncode != 0:
+            raise OpsError(self.told(command, done.stderr or done.stdout, done.returncode))
+        return _STEP.findall(done.stdout)
 
     def document(self, command: str, *words: str) -> Any:
         """The JSON that `command` prints."""
@@ -86,7 +103,24 @@ class Pgbackrest:
                 f"the repository of stanza {self.stanza} can't be read: it is encrypted with another key than this "
                 f"host has, or damaged; compare repo1-cipher-type and repo1-cipher-pass with the repository host's"
             )
-        said = one_line(text)
+        said = self._store(text) or one_line(text)
+        crashed = self._crash(command, text, code)
+        if crashed:
+            return crashed
+        unreachable = any(words.search(text) for words in (_CERTIFICATE, _HTTP, _UNREACHABLE))
+        if unreachable or (command in _READING and _UNREADABLE.search(text)):
+            return f"the repository can't be reached: {said}"
+        unknown = re.search(r"key '(\d+)' is not valid for 'repo' option", text)
+        if unknown:
+            return f"pgBackRest knows no repository {unknown.group(1)} on this host; name one of its repoN options"
+        if "has a stanza-create been performed" in text:
+            return f"the repository has no stanza {self.stanza}; create it with stanza-create or correct its name"
+        found = _ERROR.search(text)
+        number = int(found.group(1)) if found else code
+        return f"pgbackrest {command} of stanza {self.stanza} failed with error {number}: {said or 'it said nothing'}"
+
+    def _crash(self, command: str, text: str, code: int) -> str:
+        """What it means that pgBackRest crashed, empty where it did not."""
         if command == "verify" and "Segmentation fault" in text:
             # Seen with 2.45, whenever there is WAL in the archive.
             return (
@@ -98,13 +132,24 @@ class Pgbackrest:
                 f"the repository of stanza {self.stanza} can't be read: pgbackrest {command} crashes, as it does "
                 "behind SSH when the repository is encrypted with another key; run it on its host, where it says why"
             )
-        if _UNREACHABLE.search(text) or (command in _READING and _UNREADABLE.search(text)):
-            return f"the repository can't be reached: {said}"
-        if "has a stanza-create been performed" in text:
-            return f"the repository has no stanza {self.stanza}; create it with stanza-create or correct its name"
-        found = _ERROR.search(text)
-        number = int(found.group(1)) if found else code
-        return f"pgbackrest {command} of stanza {self.stanza} failed with error {number}: {said or 'it said nothing'}"
+        return ""
+
+    def _store(self, text: str) -> str:
+        """What an object store, or its certificate, makes of the request; empty where neither is the matter."""
+        found = _CERTIFICATE.search(text)
+        if found:
+            name, why = (found.group(1), found.group(2)) if found.group(1) else (found.group(4), found.group(3))
+            return (
+                f"the certificate of {name} is refused: {re.sub(r'^.[0-9]+. ', '', why.strip())}; "
+                f"name the CA that signed it (repoN-storage-ca-file), or the endpoint as the certificate does"
+            )
+        http = _HTTP.search(text)
+        if not http:
+            return ""
+        said = _STORE.search(text)
+        return f"the object store answers {http.group(1)}" + (
+            f": {said.group(1)}{': ' if said.group(2) else ''}{said.group(2) or ''}" if said else ""
+        )
 
 
 def one_line(text: str) -> str:

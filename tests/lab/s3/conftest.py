@@ -1,0 +1,153 @@
+# Copyright (c) 2026, boringdb.ops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Two members, a repository's host, a drill host, and on the bridge an S3 store with a certificate of a CA of ours."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.lab.estate import ROOT, TOOLS, Estate, lab_hosts
+from tests.lab.plan import CONTROLLER_ADDRESS
+from tests.lab.s3.store import ENDPOINT, READER, SECRETS, WRITER
+
+PRIMARY, REPLICA, REPOSITORY, DRILL = HOSTS = ("bkp1", "bkp2", "bkprepo", "bkpdrill")
+CLUSTER, BUCKET, PORT = "bkp", "far-backups", 9443
+FIRST_KEY, SECOND_KEY = "the key of the first repository", "the key of the second repository"
+NEW_KEY = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes"
+SECRET_TEXTS = (FIRST_KEY, SECOND_KEY, *SECRETS.values())
+
+
+@dataclass
+class Ground:
+    """The estate, the store, and what signed its certificate."""
+
+    estate: Estate
+    home: Path
+
+    def play(self, playbook: str, *words: str) -> str:
+        return self.estate.play(playbook, *words, cluster=CLUSTER)
+
+    def refused(self, playbook: str, *words: str) -> str:
+        """Run a playbook that must fail; returns its output."""
+        done = self.estate.attempt(playbook, "-e", f"cluster={CLUSTER}", *words)
+        assert done.returncode != 0, done.stdout[-3000:]
+        return done.stdout
+
+    def module(self, host: str, name: str, failing: bool = False, **options: Any) -> dict[str, Any]:
+        """Run one module as the database's account; returns what it answered."""
+        argv = [str(TOOLS / "ansible"), "-i", str(self.estate.inventory), host, "-b", "--become-user", "postgres"]
+        argv += ["-m", f"boringdb.ops.{name}", "-a", json.dumps(options), "-o"]
+        done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+        assert (done.returncode != 0) == failing, done.stdout + done.stderr
+        answer: dict[str, Any] = json.loads(done.stdout[done.stdout.index("{"):])
+        return answer
+
+    def pgbackrest(self, host: str, words: str, check: bool = True) -> str:
+        return self.estate.on(host, f"su postgres -c 'pgbackrest --stanza={CLUSTER} {words}'", check=check)
+
+    def described(self) -> None:
+        """Write the inventory. The drill host has a key of its own, which can only read."""
+        at = {name: {"ansible_host": self.estate.addresses[name]} for name in HOSTS}
+        store: dict[str, Any] = {
+            "type": "s3", "bucket": BUCKET, "endpoint": ENDPOINT, "port": PORT, "region": "eu-central-1",
+            "uri_style": "path", "path": "/bkp", "ca_file": str(self.home / "ca.pem"), "cipher_pass": SECOND_KEY,
+            "key": "{{ store_key }}", "key_secret": "{{ store_secret }}", "retention_full": 1,
+        }  # fmt: skip
+        members = {
+            "db_version": 15,
+            "db_service": "postgresql@15-main",
+            "db_data_dir": "/var/lib/postgresql/15/main",
+            "db_config_dir": "/etc/postgresql/15/main",
+            "db_address": "{{ ansible_host }}",
+            "db_backup_tool": "pgbackrest",
+            "postgresql_replication_password": "for the lab only, 32 characters!",
+        }
+        reader = {"store_key": READER, "store_secret": SECRETS[READER]}
+        self.estate.describe(
+            {
+                CLUSTER: {"hosts": {name: at[name] for name in (PRIMARY, REPLICA)}, "vars": members},
+                "repository_hosts": {"hosts": {REPOSITORY: {**at[REPOSITORY], "backup_cipher_pass": FIRST_KEY}}},
+                "drill_hosts": {"hosts": {DRILL: {**at[DRILL], **reader}}},
+            },
+            backup_repository_host=REPOSITORY,
+            backup_repositories=[{"type": "host"}, store],
+            store_key=WRITER,
+            store_secret=SECRETS[WRITER],
+        )
+
+
+def authority(home: Path, name: str) -> None:
+    """A CA: `name`.pem and its key."""
+    openssl(home, f"req -x509 -days 2 {NEW_KEY}", "-subj", f"/CN=a CA named {name}", "-keyout", f"{name}.key",
+            "-out", f"{name}.pem")  # fmt: skip
+
+
+def openssl(home: Path, words: str, *more: str) -> None:
+    argv = ["openssl", *words.split(), *more]
+    done = subprocess.run(argv, cwd=home, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def certificate(home: Path) -> None:
+    """The store's, for its name and the bucket's, signed by `ca`."""
+    openssl(home, f"req {NEW_KEY}", "-subj", f"/CN={ENDPOINT}", "-keyout", "store.key", "-out", "store.csr")
+    (home / "names").write_text(f"subjectAltName=DNS:{ENDPOINT},DNS:{BUCKET}.{ENDPOINT}\n")
+    signed = "x509 -req -in store.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2"
+    openssl(home, signed, "-extfile", "names", "-out", "store.pem")
+
+
+def client() -> Any:
+    """boto3's client of the store."""
+    import boto3
+
+    return boto3.client(
+        "s3", endpoint_url=f"https://{CONTROLLER_ADDRESS}:{PORT}", region_name="eu-central-1", verify=False,
+        aws_access_key_id=WRITER, aws_secret_access_key=SECRETS[WRITER],
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="package")
+def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
+    """A provisioned cluster that archives to both repositories."""
+    home = tmp_path_factory.mktemp("s3")
+    authority(home, "ca")
+    authority(home, "other")
+    certificate(home)
+    with lab_hosts(home, *HOSTS) as estate:
+        it = Ground(estate, home)
+        argv = [sys.executable, "-m", "tests.lab.s3.store", CONTROLLER_ADDRESS, str(PORT)]
+        with (home / "store.log").open("w") as log:
+            store = subprocess.Popen(
+                [*argv, str(home / "store.pem"), str(home / "store.key")], cwd=ROOT, stdout=log, stderr=log
+            )
+        try:
+            deadline = time.monotonic() + 60
+            while store.poll() is None:
+                try:
+                    socket.create_connection((CONTROLLER_ADDRESS, PORT), 1).close()
+                    break
+                except OSError:
+                    assert time.monotonic() < deadline, (home / "store.log").read_text()
+                    time.sleep(0.1)
+            assert store.poll() is None, (home / "store.log").read_text()
+            client().create_bucket(
+                Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"}
+            )
+            it.described()
+            it.play("provision")
+            it.play("evidence_key")
+            yield it
+        finally:
+            store.kill()
+            store.wait()
