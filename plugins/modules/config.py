@@ -164,26 +164,19 @@ reset:
 
 from ansible_collections.boringdb.ops.plugins.module_utils._core.module import Cells, run
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.config import config
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.options import HBA_RULE
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server import SERVER_OPTIONS
 
 CELLS: Cells = {"postgresql": config}
-METHODS = ["scram-sha-256", "peer", "cert", "reject", "trust", "ldap", "gss", "pam", "radius", "ident", "md5"]
 
 
 def main() -> None:
     """Run the module."""
-    rule = {
-        "type": {"type": "str", "choices": ["local", "host", "hostssl", "hostnossl"], "required": True},
-        "database": {"type": "str", "required": True},
-        "user": {"type": "str", "required": True},
-        "address": {"type": "str"},
-        "method": {"type": "str", "choices": METHODS, "required": True},
-    }
     own = {
         "settings": {"type": "dict", "default": {}},
         "file": {"type": "str", "default": "boringdb"},
         "reset_auto": {"type": "bool", "default": False},
-        "hba": {"type": "list", "elements": "dict", "options": rule},
+        "hba": {"type": "list", "elements": "dict", "options": HBA_RULE},
     }
     run("config", CELLS, {**SERVER_OPTIONS, **own})
 

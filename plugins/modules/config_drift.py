@@ -45,6 +45,28 @@ options:
       - When it is left out, the file is not looked at.
     type: list
     elements: dict
+    suboptions:
+      type:
+        description: The kind of connection.
+        type: str
+        choices: [local, host, hostssl, hostnossl]
+        required: true
+      database:
+        description: A database, V(all) or V(replication); several are separated by commas.
+        type: str
+        required: true
+      user:
+        description: An account, or V(all); several are separated by commas.
+        type: str
+        required: true
+      address:
+        description: A network in CIDR notation or a host name. Left out for V(local).
+        type: str
+      method:
+        description: How the client proves who it is.
+        type: str
+        choices: [scram-sha-256, peer, cert, reject, trust, ldap, gss, pam, radius, ident, md5]
+        required: true
   members:
     description: With O(state=compared), the results of the members, by their names.
     type: dict
@@ -104,6 +126,7 @@ report:
 
 from ansible_collections.boringdb.ops.plugins.module_utils._core.module import Cells, run
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.config_drift import config_drift
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.options import HBA_RULE
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server import SERVER_OPTIONS
 
 CELLS: Cells = {"postgresql": config_drift}
@@ -115,7 +138,7 @@ def main() -> None:
         "state": {"type": "str", "choices": ["examined", "compared"], "default": "examined"},
         "settings": {"type": "dict", "default": {}},
         "file": {"type": "str", "default": "boringdb"},
-        "hba": {"type": "list", "elements": "dict"},
+        "hba": {"type": "list", "elements": "dict", "options": HBA_RULE},
         "members": {"type": "dict"},
         "may_differ": {"type": "list", "elements": "str", "default": []},
     }

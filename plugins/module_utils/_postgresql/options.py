@@ -23,6 +23,20 @@ _LEAST = {
 }  # fmt: skip
 #: They end up in configuration files, and in pg_ctl's options, which a shell reads.
 _UNFIT = re.compile(r"[\x00-\x1f'\"`$\\]")
+#: A rule of pg_hba.conf, as modules take it.
+HBA_RULE: dict[str, dict[str, Any]] = {
+    "type": {"type": "str", "choices": ["local", "host", "hostssl", "hostnossl"], "required": True},
+    "database": {"type": "str", "required": True},
+    "user": {"type": "str", "required": True},
+    "address": {"type": "str"},
+    "method": {
+        "type": "str",
+        "choices": [
+            "scram-sha-256", "peer", "cert", "reject", "trust", "ldap", "gss", "pam", "radius", "ident", "md5",
+        ],
+        "required": True,
+    },
+}  # fmt: skip
 #: In a configuration file these words read other files; and where the data and the files lie is known already.
 _DIRECTIVES = ("include", "include_dir", "include_if_exists", "config_file", "data_directory")
 _NEVER_EMPTY = ("data_dir", "socket_dir", "primary_address", "replication_user")

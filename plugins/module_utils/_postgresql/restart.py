@@ -18,7 +18,8 @@ from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.setting_p
 #: What only streams and does not replay (pg_receivewal, a backup) need not come back.
 _REPLICAS = """
 SELECT application_name || ' at ' || coalesce(host(client_addr), 'the socket') FROM pg_stat_replication
-WHERE state = 'streaming' AND replay_lsn IS NOT NULL AND (%s::pg_lsn IS NULL OR replay_lsn >= %s)
+WHERE replay_lsn IS NOT NULL
+  AND (state = 'streaming' AND replay_lsn >= %s OR %s::pg_lsn IS NULL AND state IN ('streaming', 'catchup'))
 """
 _REPLAYED = """
 SELECT EXISTS (SELECT FROM pg_stat_wal_receiver WHERE status = 'streaming')

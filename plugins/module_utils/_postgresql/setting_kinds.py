@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 
 #: A family's units from the largest to the smallest, in its smallest named one.
-_MEMORY = {"TB": 1024**4, "GB": 1024**3, "MB": 1024**2, "kB": 1024, "B": 1}
-_TIME = {"d": 86_400_000_000, "h": 3_600_000_000, "min": 60_000_000, "s": 1_000_000, "ms": 1000, "us": 1}
+MEMORY_UNITS = {"TB": 1024**4, "GB": 1024**3, "MB": 1024**2, "kB": 1024, "B": 1}
+TIME_UNITS = {"d": 86_400_000_000, "h": 3_600_000_000, "min": 60_000_000, "s": 1_000_000, "ms": 1000, "us": 1}
 _BASE = re.compile(r"(\d*)(B|kB|MB|ms|s|min)\Z")
 #: C's strtol with base 0: a leading 0 makes a number octal.
 _INTEGER = re.compile(r"[ \t-\r]*[+-]?(?:0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)")
@@ -121,7 +121,7 @@ def _in_base(number: float, rest: str, kind: Kind) -> float | None:
     base = _BASE.match(kind.unit or "")
     if not base:
         return None
-    family = _MEMORY if base.group(2) in _MEMORY else _TIME
+    family = MEMORY_UNITS if base.group(2) in MEMORY_UNITS else TIME_UNITS
     if unit not in family:
         return None
     one = int(base.group(1) or 1) * family[base.group(2)]

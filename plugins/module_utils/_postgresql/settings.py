@@ -7,10 +7,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from fractions import Fraction
 from typing import Any
 
-from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.setting_kinds import Kind, Meaning, meaning
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.setting_kinds import (
+    MEMORY_UNITS,
+    TIME_UNITS,
+    Kind,
+    Meaning,
+    meaning,
+)
 
+_QUANTITY = re.compile(r"^(-?\d+(?:\.\d+)?)\s*(B|kB|MB|GB|TB|us|ms|s|min|h|d)$")
+_TRUE, _FALSE = ("on", "true", "yes", "1"), ("off", "false", "no", "0")
 _LINE = re.compile(r"^\s*([A-Za-z_][\w.]*)\s*=?\s*(.*?)\s*$")
 NAME = re.compile(r"^[a-z_][a-z0-9_]*(\.[a-zA-Z_][\w]*)?\Z", re.ASCII)
 _ESCAPE = re.compile(r"''|\\([0-7]{1,3}|.)")
@@ -22,6 +31,22 @@ def as_text(value: Any) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
     return str(value)
+
+
+def normalised(value: str) -> str:
+    """A value in one spelling where nobody has said what kind of setting it is: units and truths, nothing else.
+
+    Where the server can be asked, `setting_kinds.meaning` reads as the server does.
+    """
+    quantity = _QUANTITY.match(value.strip())
+    if quantity:
+        amount, unit = Fraction(quantity.group(1)), quantity.group(2)
+        family = "us" if unit in TIME_UNITS else "B"
+        return f"{amount * {**MEMORY_UNITS, **TIME_UNITS}[unit]}{family}"
+    lowered = value.strip().lower()
+    if lowered in _TRUE:
+        return "on"
+    return "off" if lowered in _FALSE else value.strip()
 
 
 def quoted(value: str) -> str:

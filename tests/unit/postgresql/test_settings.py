@@ -91,6 +91,12 @@ def test_rendering_is_stable() -> None:
     assert not conf.same({"a": "1GB"}, {"a": "1024MB"}, {})
 
 
+@pytest.mark.parametrize(("left", "right"), [("1GB", "1024MB"), ("60s", "1min"), ("yes", "TRUE"), ("off", "0")])
+def test_spellings_of_what_nobody_knows(left: str, right: str) -> None:
+    assert conf.normalised(left) == conf.normalised(right)
+    assert conf.normalised("1MB") != conf.normalised("1min")
+
+
 INTEGER, TIME, REAL = Kind("work_mem", "integer", "kB"), Kind("t", "integer", "ms"), Kind("r", "real")
 LIST, NAMES_LIST = Kind("search_path", "string"), Kind("shared_preload_libraries", "string")
 
