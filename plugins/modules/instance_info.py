@@ -75,9 +75,18 @@ instance:
       description: The current (primary) or replayed (replica) position.
       type: str
     replicas:
-      description: On a primary, the connected replicas with their state and lag in bytes and seconds.
+      description: The replicas that follow this server, with their state and lag in bytes and seconds.
       type: list
       elements: dict
+    needed_lsn:
+      description: On a replica that runs, the position from which on it still has to be given WAL.
+      type: str
+    apply_delay_seconds:
+      description: How long a replica holds back what it was sent.
+      type: float
+    synchronous:
+      description: On a primary, the standbys that commits wait for (C(method), C(number), C(names)), null for none.
+      type: dict
     slots:
       description: The replication slots.
       type: list

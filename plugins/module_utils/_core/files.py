@@ -20,6 +20,20 @@ def sync_directory(path: str | Path) -> None:
         os.close(handle)
 
 
+def sync_tree(path: str | Path) -> None:
+    """Make everything below a directory durable. Links are not followed out of it."""
+    for folder, _folders, files in os.walk(path, topdown=False):
+        for name in files:
+            place = Path(folder, name)
+            if not place.is_symlink():
+                handle = os.open(place, os.O_RDONLY)
+                try:
+                    os.fsync(handle)
+                finally:
+                    os.close(handle)
+        sync_directory(folder)
+
+
 def write_atomic(path: str | Path, content: str, mode: int = 0o600) -> None:
     """Put `content` at `path` in one step; after a crash there is the old content or the new, never half."""
     target = Path(path)

@@ -13,6 +13,7 @@ from typing import Any
 from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError
 from ansible_collections.boringdb.ops.plugins.module_utils._core.files import is_empty
 from ansible_collections.boringdb.ops.plugins.module_utils._core.module import Outcome, Params
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import synchronous
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server import Server
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.setting_places import FLOOR, Places, look
 
@@ -24,6 +25,13 @@ SELECT pg_is_in_recovery() AS in_recovery,
        (SELECT timeline_id FROM pg_control_checkpoint()) AS control_timeline,
        CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END::text AS lsn,
        pg_last_wal_receive_lsn()::text AS receive_lsn,
+       -- One that waits for its time may hold more than it has been asked about yet.
+       CASE WHEN pg_is_in_recovery() AND NOT EXISTS (
+                SELECT FROM pg_stat_activity WHERE backend_type = 'startup' AND wait_event = 'RecoveryApplyDelay'
+                AND NOT EXISTS (SELECT FROM pg_stat_wal_receiver))
+            THEN greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())::text END AS needed_lsn,
+       (SELECT setting::float / 1000 FROM pg_settings WHERE name = 'recovery_min_apply_delay') AS apply_delay_seconds,
+       current_setting('synchronous_standby_names') AS synchronous,
        extract(epoch FROM now() - pg_last_xact_replay_timestamp())::float AS replay_age_seconds,
        to_char(pg_postmaster_start_time() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS started_at,
        CASE WHEN pg_is_in_recovery() THEN NULL ELSE pg_walfile_name(pg_current_wal_lsn()) END AS wal_file,
@@ -36,7 +44,8 @@ FROM pg_stat_wal_receiver
 """
 _REPLICAS = """
 SELECT application_name AS name, host(client_addr) AS address, state, sync_state,
-       pg_wal_lsn_diff(pg_current_wal_lsn(), replay_lsn)::bigint AS lag_bytes,
+       pg_wal_lsn_diff(CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END,
+                       replay_lsn)::bigint AS lag_bytes,
        extract(epoch FROM coalesce(replay_lag, '0'))::float AS lag_seconds
 FROM pg_stat_replication ORDER BY application_name
 """
@@ -90,6 +99,7 @@ def describe(server: Server) -> dict[str, Any]:
         wal_file = facts.pop("wal_file")
         timeline = facts.pop("control_timeline")
         upstream = cursor.execute(_UPSTREAM).fetchone() if standby else None
+        quorum = synchronous.parse(facts["synchronous"])
         facts.update(
             state="running",
             role="replica" if standby else "primary",
@@ -99,7 +109,8 @@ def describe(server: Server) -> dict[str, Any]:
             system_digest=digest(facts["system_identifier"]),
             timeline=(upstream or {}).get("timeline") or (int(wal_file[:8], 16) if wal_file else timeline),
             upstream=upstream,
-            replicas=[] if standby else cursor.execute(_REPLICAS).fetchall(),
+            replicas=cursor.execute(_REPLICAS).fetchall(),
+            synchronous=quorum.facts() if quorum and not standby else None,
             slots=cursor.execute(_SLOTS).fetchall(),
             archiver=cursor.execute(_ARCHIVER).fetchone(),
         )

@@ -7,52 +7,59 @@ from __future__ import annotations
 
 import os
 import re
-from pathlib import Path
 from typing import Any
 
 from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError, Preflight
-from ansible_collections.boringdb.ops.plugins.module_utils._core.files import (
-    is_empty,
-    read_text,
-    sync_directory,
-    write_atomic,
-)
+from ansible_collections.boringdb.ops.plugins.module_utils._core.files import is_empty
 from ansible_collections.boringdb.ops.plugins.module_utils._core.lock import host_lock
 from ansible_collections.boringdb.ops.plugins.module_utils._core.module import Outcome, Params
-from ansible_collections.boringdb.ops.plugins.module_utils._core.process import failure, run
-from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import replica_tablespaces, scram
-from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import settings as conf
-from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server import (
-    Server,
-    await_condition,
-    one_line,
-    require_psycopg,
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import (
+    replica_clone,
+    replica_settings,
+    replica_slot,
+    replica_tablespaces,
+    replica_upstream,
+    scram,
+    synchronous,
 )
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server import Server, await_condition
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.tablespace import PLACES
 
 try:
-    import psycopg
     from psycopg import sql
 except ImportError:
-    psycopg = sql = None
+    sql = None
 
-_SLOT = re.compile(r"^[a-z0-9_]{1,63}\Z")
+#: What the upstream tells a replica that it can't serve any more.
+_GONE = re.compile(
+    r"requested WAL segment \w+ has already been removed|replication slot .*(does not exist|invalidated)"
+)
+_STARTUP = "SELECT wait_event FROM pg_stat_activity WHERE backend_type = 'startup'"
 
 
 def replica(params: Params, check_mode: bool) -> Outcome:
-    """Clone and attach, or wait for streaming, as `state` asks."""
-    server = Server.of(params)
-    if params["state"] == "prepared":
-        return _prepare(server, params, check_mode)
-    if params["state"] == "streaming":
-        return _await_streaming(server, params, check_mode)
-    return _attach(server, params, check_mode)
+    """Do what `state` asks for, on the replica, its upstream, or the primary."""
+    act = {
+        "attached": _attach,
+        "prepared": _prepare,
+        "released": replica_slot.release,
+        "removed": replica_clone.remove,
+        "reserved": replica_slot.reserve,
+        "streaming": _await_streaming,
+        "synchronous": synchronous.synchronous,
+    }[params["state"]]
+    return act(Server.of(params), params, check_mode)
 
 
 def _attach(server: Server, params: Params, check_mode: bool) -> Outcome:
     preflight = Preflight()
     slot = params["slot"]
-    preflight.require(bool(_SLOT.match(slot)), f"slot {slot!r}: only a-z, 0-9 and _ are allowed", "choose another slot")
+    preflight.require(
+        bool(replica_upstream.SLOT.match(slot)),
+        f"slot {slot!r}: only a-z, 0-9 and _ are allowed",
+        "choose another slot",
+    )
+    replica_settings.delay_fits(params, preflight)
     fresh = not server.exists()
     if fresh:
         preflight.require(
@@ -65,30 +72,46 @@ def _attach(server: Server, params: Params, check_mode: bool) -> Outcome:
     if fresh and check_mode:
         preflight.done()
         return Outcome(True, {"slot": slot}, "replica: absent\n", "replica: attached\n")
-    identity = "" if preflight.reasons else _primary_identity(params)
+    identity = "" if preflight.reasons else replica_upstream.identity(params)
     if not fresh and identity:
-        own = server.control().get("Database system identifier", "")
-        preflight.require(
-            own == identity,
-            f"{server.data_dir} holds another cluster's data (system identifier {own}, the primary's is {identity})",
-            "move it away yourself if it is not wanted",
-        )
-        preflight.require(
-            (server.data_dir / "standby.signal").exists(),
-            f"{server.data_dir} was last a primary of this cluster: two primaries",
-            "decide which one is right, then rejoin the other",
-        )
+        _is_ours(server, identity, params, preflight, check_mode)
     preflight.done()
+    again = params["reclone"] and not fresh
+    kept = ""
     with host_lock(str(server.data_dir), "replica"):
-        if fresh:
-            _write_passfile(server, params)
-            _clone(server, params)
-        stale = _settings_stale(server, params)
+        if (fresh or again) and not check_mode:
+            source = replica_clone.source_of(server, params, identity)
+            if again:
+                kept = replica_clone.set_aside(server, "replaced", params["keep_data"])
+            replica_settings.write_passfile(server, params)
+            replica_clone.clone(server, params, source)
+        settings = replica_settings.stale_settings(server, params)
+        stale = bool(settings) or replica_settings.passfile_stale(server, params)
         if stale and not check_mode:
-            _write_passfile(server, params)
-            _write_settings(server, params)
-    changed = fresh or stale
-    return Outcome(changed, {"slot": slot, "system_identifier": identity}, "", "replica: attached\n" if changed else "")
+            replica_settings.write_passfile(server, params)
+            replica_settings.write_settings(server, settings)
+    changed = fresh or again or stale
+    facts = {"slot": slot, "system_identifier": identity, "kept": kept or None}
+    return Outcome(changed, facts, "", "replica: attached\n" if changed else "")
+
+
+def _is_ours(server: Server, identity: str, params: Params, preflight: Preflight, check_mode: bool) -> None:
+    own = server.control().get("Database system identifier", "")
+    preflight.require(
+        own == identity,
+        f"{server.data_dir} holds another cluster's data (system identifier {own}, the primary's is {identity})",
+        "move it away yourself if it is not wanted",
+    )
+    preflight.require(
+        (server.data_dir / "standby.signal").exists(),
+        f"{server.data_dir} was last a primary of this cluster: two primaries",
+        "decide which one is right, then rejoin the other",
+    )
+    preflight.require(
+        check_mode or not (params["reclone"] and server.running()),
+        f"the replica on {server.data_dir} runs",
+        "stop it, to clone anew",
+    )
 
 
 def _prepare(server: Server, params: Params, check_mode: bool) -> Outcome:
@@ -111,116 +134,6 @@ def _prepare(server: Server, params: Params, check_mode: bool) -> Outcome:
     return Outcome(True, facts, "" if not row else f"role {name}: differs\n", f"role {name}: login, replication\n")
 
 
-def _passfile(server: Server) -> Path:
-    return server.data_dir.with_name(f"{server.data_dir.name}.passfile")
-
-
-def _passfile_line(params: Params) -> str:
-    fields = [params["primary_address"], str(params["primary_port"]), "*", params["replication_user"]]
-    escaped = [field.replace("\\", "\\\\").replace(":", "\\:") for field in fields[:2] + fields[3:]]
-    secret = (params["replication_password"] or "").replace("\\", "\\\\").replace(":", "\\:")
-    return ":".join([*escaped[:2], "*", escaped[2], secret]) + "\n"
-
-
-def _write_passfile(server: Server, params: Params) -> None:
-    line = _passfile_line(params)
-    if read_text(_passfile(server)) != line:
-        write_atomic(_passfile(server), line)
-
-
-def _conninfo(server: Server, params: Params) -> dict[str, str]:
-    return {
-        "host": params["primary_address"],
-        "port": str(params["primary_port"]),
-        "user": params["replication_user"],
-        "passfile": str(_passfile(server)),
-        "application_name": params["slot"],
-        "connect_timeout": "10",
-        # Without it a replica hangs for minutes when the primary's host vanishes.
-        "tcp_user_timeout": "15000",
-    }
-
-
-def _primary_identity(params: Params) -> str:
-    """The primary's system identifier, asked over the replication protocol with the replication account."""
-    require_psycopg()
-    where = f"{params['primary_address']}:{params['primary_port']}"
-    try:
-        with psycopg.connect(
-            host=params["primary_address"],
-            port=params["primary_port"],
-            user=params["replication_user"],
-            password=params["replication_password"],
-            connect_timeout=10,
-            replication="true",
-            autocommit=True,
-        ) as connection:
-            answer = connection.pgconn.exec_(b"IDENTIFY_SYSTEM")
-            return str(answer.get_value(0, 0).decode())
-    except psycopg.Error as exc:
-        raise OpsError(f"cannot reach the primary at {where} as {params['replication_user']}: {one_line(exc)}") from exc
-
-
-def _clone(server: Server, params: Params) -> None:
-    """Clone beside the final place and rename: a killed clone never looks like a data directory."""
-    beside = replica_tablespaces.beside(server.data_dir)
-    replica_tablespaces.begin(server.data_dir, params["tablespaces"])
-    wanted = _conninfo(server, params)
-    argv = [server.program("pg_basebackup"), "-D", str(beside), "--slot", params["slot"], "-X", "stream"]
-    argv += [
-        "--checkpoint=fast",
-        "--no-password",
-        "-d",
-        " ".join(f"{key}={_escaped(value)}" for key, value in wanted.items()),
-    ]
-    done = run([*argv, "--create-slot"], check=False, guarded=True)
-    if done.returncode != 0 and "already exists" in done.stderr:
-        replica_tablespaces.begin(server.data_dir, params["tablespaces"])
-        done = run(argv, check=False, guarded=True)
-    if done.returncode != 0:
-        replica_tablespaces.clear(server.data_dir)
-        raise OpsError(f"cannot clone the primary: {failure(done)}")
-    (beside / "standby.signal").touch(0o600)
-    replica_tablespaces.whole(server.data_dir)
-    if server.data_dir.exists():
-        server.data_dir.rmdir()
-    beside.rename(server.data_dir)
-    sync_directory(server.data_dir.parent)
-
-
-def _escaped(value: str) -> str:
-    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
-
-
-def _wanted_settings(server: Server, params: Params) -> dict[str, str]:
-    conninfo = " ".join(f"{key}={_escaped(value)}" for key, value in _conninfo(server, params).items())
-    return {"primary_conninfo": conninfo, "primary_slot_name": params["slot"]}
-
-
-def _settings_stale(server: Server, params: Params) -> bool:
-    # A new password is used at the next connection: nobody would notice that it is missing here until then.
-    if read_text(_passfile(server)) != _passfile_line(params):
-        return True
-    current = conf.parse(read_text(server.data_dir / "postgresql.auto.conf"))
-    return any(current.get(name) != value for name, value in _wanted_settings(server, params).items())
-
-
-def _write_settings(server: Server, params: Params) -> None:
-    """Both settings are reloadable; postgresql.auto.conf is where ALTER SYSTEM and pg_basebackup -R put them."""
-    wanted = _wanted_settings(server, params)
-    if server.running():
-        with server.connect() as connection:
-            for name, value in wanted.items():
-                statement = sql.SQL("ALTER SYSTEM SET {} = {}").format(sql.Identifier(name), sql.Literal(value))
-                connection.execute(statement)
-            connection.execute("SELECT pg_reload_conf()")
-        return
-    auto = server.data_dir / "postgresql.auto.conf"
-    kept = [line for line in read_text(auto).splitlines() if line.split("=")[0].strip() not in wanted]
-    lines = [*kept, *(f"{name} = {conf.quoted(value)}" for name, value in wanted.items()), ""]
-    write_atomic(auto, "\n".join(lines))
-
-
 def _await_streaming(server: Server, params: Params, check_mode: bool) -> Outcome:
     if check_mode and not (server.exists() and server.running()):
         return Outcome(False, {"slot": params["slot"]})
@@ -229,12 +142,17 @@ def _await_streaming(server: Server, params: Params, check_mode: bool) -> Outcom
     def streaming() -> bool:
         with server.connect() as connection:
             row = connection.execute("SELECT status FROM pg_stat_wal_receiver").fetchone()
-            status["is"] = row[0] if row else "not connected"
-        return bool(status["is"] == "streaming")
+            startup = connection.execute(_STARTUP).fetchone()
+            # The engine asks for more WAL only when it has applied what it holds: one that waits for its time is well.
+            delayed = not row and startup and startup[0] == "RecoveryApplyDelay"
+            status["is"] = "delayed" if delayed else row[0] if row else "not connected"
+        return status["is"] in ("streaming", "delayed")
 
     if not await_condition(streaming, params["timeout"], every=0.1):
+        said = server.last_words()
+        remedy = "; run provision again: it tells whether the replica must be cloned anew" if _GONE.search(said) else ""
         raise OpsError(
             f"the replica on port {server.port} does not stream from {params['primary_address']}:"
-            f"{params['primary_port']} after {params['timeout']} s (receiver: {status['is']}): {server.last_words()}"
+            f"{params['primary_port']} after {params['timeout']} s (receiver: {status['is']}): {said}{remedy}"
         )
     return Outcome(False, {"slot": params["slot"], "status": status["is"]})
