@@ -38,6 +38,8 @@ AS_OWNER = as_owner()
 class Estate:
     """The cluster `orders` (db1, db2), its repository and the drill host, all below `home`."""
 
+    members: tuple[str, ...] = ("db1", "db2")
+
     def __init__(self) -> None:
         self.home = Path(tempfile.mkdtemp(prefix="bdbe-", dir="/tmp"))
         self.home.chmod(0o755)
@@ -91,7 +93,7 @@ class Estate:
 
     def server(self, host: str = "db1") -> dict[str, Any]:
         """The options that name a member's server to a module."""
-        number = {"db1": 1, "db2": 2}[host]
+        number = self.members.index(host) + 1
         return {
             "data_dir": str(self.home / host / "data"), "socket_dir": str(self.home / host / "run"),
             "port": self.port + number, "bin_dir": str(programs()),
@@ -154,7 +156,7 @@ class Estate:
 
     def start(self) -> None:
         """Start the members that an earlier test has left stopped."""
-        for host in ("db1", "db2"):
+        for host in self.members:
             if not self.postmaster(self.server(host)["data_dir"]):
                 self.module("instance", state="started", **self.server(host))
 
@@ -178,7 +180,7 @@ class Estate:
 
     def processes(self) -> dict[int, str]:
         """Everything that runs on our account but the members' servers, with its command line."""
-        servers = {pid for host in ("db1", "db2") for pid in self.processes_in(self.home / host)}
+        servers = {pid for host in self.members for pid in self.processes_in(self.home / host)}
         inside = set(self.processes_in(self.home))
         mark = f"BORINGDB_HOME={self.home}".encode()
         found = {}
@@ -224,7 +226,7 @@ class Estate:
         found += [str(path) for pattern in patterns for path in self.home.glob(pattern)]
         places = self.backups.glob(".tablespaces/*")
         found += [str(place) for place in places if not (self.backups / place.name).exists()]
-        for thing in (self.backups, self.copy, *(self.home / host / "data" for host in ("db1", "db2"))):
+        for thing in (self.backups, self.copy, *(self.home / host / "data" for host in self.members)):
             with contextlib.suppress(FileNotFoundError), lock_path(str(thing)).open() as handle:
                 try:
                     fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -296,7 +298,7 @@ class Estate:
             if popen.poll() is None:
                 popen.kill()
                 popen.wait()
-        for host in ("db1", "db2"):
+        for host in self.members:
             self.kill_server(self.home / host)
         for pid in self.processes():
             with contextlib.suppress(ProcessLookupError):

@@ -37,8 +37,8 @@ PARTS = [
     "Examples", "When it refuses", "How it is tested",
 ]  # fmt: skip
 OPERATIONS = [
-    "access", "backup", "config", "config_drift", "extract", "instance", "provision", "replica", "restart", "restore",
-    "restore_drill", "tablespace", "tls",
+    "access", "backup", "config", "config_drift", "decommission", "extract", "instance", "provision", "replica",
+    "restart", "restore", "restore_drill", "tablespace", "tls",
 ]  # fmt: skip
 #: What a playbook's header says. The last two may stand in one line.
 HEADER = {

@@ -1,0 +1,114 @@
+# Copyright (c) 2026, boringdb.ops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""On real hosts: a replica out of the pgBackRest repository at the end of a cascade; a quorum; and one that leaves."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.lab.estate import Estate, changed, lab_hosts
+
+HOSTS = ("rep1", "rep2", "rep3", "reprepo")
+MEMBERS = {
+    "db_version": 15,
+    "db_service": "postgresql@15-main",
+    "db_data_dir": "/var/lib/postgresql/15/main",
+    "db_config_dir": "/etc/postgresql/15/main",
+    "db_address": "{{ ansible_host }}",
+    "db_backup_tool": "pgbackrest",
+    "postgresql_replication_password": "for the lab only, 32 characters!",
+    "replica_synchronous": {"number": 1, "commit": "remote_write"},
+}
+THIRD = {"replica_source": "repository", "replica_upstream": "rep2"}
+
+pytestmark = pytest.mark.lab
+
+
+def describe(it: Estate, **members: dict[str, Any]) -> None:
+    """Say which members there are."""
+    at = {name: {"ansible_host": it.addresses[name]} for name in HOSTS}
+    hosts = {name: {**at[name], **own} for name, own in members.items()}
+    repository = {"hosts": {"reprepo": at["reprepo"]}}
+    it.describe(
+        {"goods": {"hosts": hosts, "vars": MEMBERS}, "repository_hosts": repository}, backup_repository_host="reprepo"
+    )
+
+
+@pytest.fixture(scope="module")
+def estate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Estate]:
+    """A primary, a replica that its commits wait for, and a repository with a backup."""
+    with lab_hosts(tmp_path_factory.mktemp("replica"), *HOSTS) as it:
+        describe(it, rep1={}, rep2={})
+        it.play("provision", cluster="goods")
+        it.sql("rep1", "CREATE TABLE t AS SELECT 1 AS a")
+        it.play("backup", cluster="goods")
+        it.sql("rep1", "INSERT INTO t VALUES (2)")
+        yield it
+
+
+def await_(condition: Callable[[], bool], what: str, seconds: float = 60) -> None:
+    """Wait until the condition holds."""
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, what
+        time.sleep(0.2)
+
+
+def rows(estate: Estate, host: str) -> str:
+    """What the table holds."""
+    return estate.sql(host, "SELECT string_agg(a::text, ' ' ORDER BY a) FROM t")
+
+
+def test_a_replica_of_the_repository_at_the_end_of_a_cascade(estate: Estate) -> None:
+    describe(estate, rep1={}, rep2={}, rep3=THIRD)
+    estate.play("provision", cluster="goods")
+    await_(lambda: rows(estate, "rep3") == "1 2", "the rows at the cascade's end")
+    assert estate.sql("rep2", "SELECT application_name || state FROM pg_stat_replication") == "rep3streaming"
+    slots = "SELECT string_agg(slot_name || active, ' ') FROM pg_replication_slots"
+    assert [estate.sql(host, slots) for host in HOSTS[:3]] == ["rep2true", "rep3true", ""]
+    assert "archive-get" in estate.sql("rep3", "SHOW restore_command")
+    assert estate.on("rep3", "grep -c 'restored log file' /var/log/postgresql/postgresql-15-main.log").strip() != "0"
+
+
+@pytest.mark.parametrize("words", [(), ("--check",)], ids=["again", "check"])
+def test_a_converged_estate_is_left_alone(estate: Estate, words: tuple[str, ...]) -> None:
+    assert changed(estate.play("provision", *words, cluster="goods")) == dict.fromkeys(HOSTS, 0)
+
+
+def test_a_commit_waits_for_the_replica_that_is_cut_off(estate: Estate) -> None:
+    assert estate.sql("rep1", "SHOW synchronous_standby_names") == 'ANY 1 ("rep2")'
+    assert estate.sql("rep1", "SHOW synchronous_commit") == "remote_write"
+    estate.lab("cut", "rep2", "--from", "rep1")
+    try:
+        words = "su postgres -c \"psql -qc 'INSERT INTO t VALUES (3)'\""
+        pending = subprocess.Popen(["ssh", "-F", estate.ssh_config, "rep1", "cd /; " + words])
+        waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+        await_(lambda: estate.sql("rep1", waiting) == "1", "a commit that waits")
+        assert rows(estate, "rep1") == "1 2"
+    finally:
+        estate.lab("heal", "rep2")
+    assert pending.wait(120) == 0
+    await_(lambda: rows(estate, "rep3") == "1 2 3", "the row at the cascade's end")
+
+
+def test_one_that_left_stays_away_after_a_boot(estate: Estate) -> None:
+    options = ("-e", "decommission_host=rep3", "-e", "confirm=goods")
+    planned = changed(estate.play("decommission", "--check", *options, cluster="goods"))
+    assert (planned["rep2"], planned["rep3"]) == (1, 2)
+    assert "its data is in" in " ".join(estate.play("decommission", *options, cluster="goods").split())
+    assert estate.sql("rep2", "SELECT count(*) FROM pg_replication_slots") == "0"
+    estate.lab("kill", "rep3")
+    estate.lab("start", "rep3")
+    assert estate.on("rep3", "pg_lsclusters -h; pgrep -c postgres || true").split() == ["0"]
+    assert "failed" not in estate.on("rep3", "systemctl --failed --plain --no-legend 'postgresql*'")
+    left = estate.on("rep3", "ls -d /var/lib/postgresql/15/*; ls /etc/postgresql/15/main").split()
+    assert left[0].startswith("/var/lib/postgresql/15/main.decommissioned-")
+    assert "postgresql.conf.decommissioned" in left
+    again = changed(estate.play("decommission", *options, cluster="goods"))
+    assert set(again.values()) == {0}
