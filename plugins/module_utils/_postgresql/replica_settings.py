@@ -94,16 +94,20 @@ def _wanted(server: Server, params: Params) -> dict[str, str | None]:
     return wanted
 
 
-def _same(current: str | None, value: str | None) -> bool:
-    if current is None or value is None:
-        return current is value
-    return conf.normalised(current) == conf.normalised(value)
+def _same(name: str, current: str | None, value: str | None) -> bool:
+    if name != "recovery_min_apply_delay" or current is None or value is None:
+        return current == value
+    try:
+        return delay_ms(current) == delay_ms(value)
+    except ValueError:
+        # Another spelling of the engine's, by somebody else's hand: ours takes its place.
+        return False
 
 
 def stale_settings(server: Server, params: Params) -> dict[str, str | None]:
     """The settings that differ from what is wanted, as they should be."""
     current = conf.parse(read_text(server.data_dir / "postgresql.auto.conf"))
-    return {name: value for name, value in _wanted(server, params).items() if not _same(current.get(name), value)}
+    return {name: value for name, value in _wanted(server, params).items() if not _same(name, current.get(name), value)}
 
 
 def passfile_stale(server: Server, params: Params) -> bool:
