@@ -5,7 +5,7 @@
 
 usage: python -m tests.lab.s3.store ADDRESS PORT CERTIFICATE KEY
 
-moto checks no signature and no region. Buckets are reached by path, and by name below the endpoint.
+moto checks no signature and no region. Buckets are reached by path only.
 """
 
 from __future__ import annotations
@@ -45,9 +45,6 @@ def _application() -> Callable[[dict[str, Any], Callable[..., Any]], Iterable[by
         if denied:
             start("403 Forbidden", [("Content-Type", "application/xml"), ("Content-Length", str(len(denied)))])
             return [denied]
-        below = re.match(rf"(.+)\.{ENDPOINT}(?::\d+)?$", environ.get("HTTP_HOST", ""))
-        if below:
-            environ["PATH_INFO"] = f"/{below.group(1)}{environ['PATH_INFO']}"
         return moto(environ, start)  # type: ignore[no-any-return]
 
     return application

@@ -14,9 +14,7 @@ from typing import Any
 import pytest
 
 from tests.lab.estate import changed
-from tests.lab.plan import CONTROLLER_ADDRESS
-from tests.lab.s3.conftest import BUCKET, CLUSTER, DRILL, HOSTS, PRIMARY, REPLICA, REPOSITORY, SECRET_TEXTS, Ground
-from tests.lab.s3.store import ENDPOINT
+from tests.lab.s3.conftest import CLUSTER, DRILL, HOSTS, PRIMARY, REPLICA, REPOSITORY, SECRET_TEXTS, Ground
 
 CONFIGURE = "../tests/lab/s3/configure"
 
@@ -172,15 +170,6 @@ def test_what_pgbackrest_says_of_a_store_becomes_one_line(ground: Ground) -> Non
                                pgbackrest_config="/run/wrong.conf")  # fmt: skip
         assert re.search(says, answer["msg"]) and "\n" not in answer["msg"], answer["msg"]
         assert not [text for text in SECRET_TEXTS if text in json.dumps(answer)]
-
-
-def test_buckets_are_reached_by_name_too(ground: Ground) -> None:
-    names = f"{CONTROLLER_ADDRESS} {BUCKET}.{ENDPOINT}"
-    for host in HOSTS:
-        ground.estate.on(host, f"echo '{names}' >>/etc/hosts")
-    ground.play(CONFIGURE, "-e", _with_store(ground, uri_style="host"))
-    assert _health(ground)[1]["backups"] >= 1
-    ground.play(CONFIGURE)
 
 
 def test_what_can_not_work_is_refused_at_once(ground: Ground) -> None:

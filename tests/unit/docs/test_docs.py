@@ -38,7 +38,7 @@ PARTS = [
 ]  # fmt: skip
 OPERATIONS = [
     "access", "backup", "config", "config_drift", "decommission", "extract", "instance", "provision", "replica",
-    "restart", "restore", "restore_drill", "tablespace", "tls",
+    "restart", "restore", "restore_drill", "schedule", "tablespace", "tls",
 ]  # fmt: skip
 #: What a playbook's header says. The last two may stand in one line.
 HEADER = {
@@ -48,7 +48,8 @@ HEADER = {
 #: Names that begin like a role's variable and are none: words, checks, options of modules, what roles hand over.
 NO_VARIABLES = {
     *SHARED_PAGE, "config_drift_result", "restart_required",
-    "backup_bytes", "backup_complete", "backup_dir", "backup_label", "backup_path", "backup_result",
+    "backup_bytes", "backup_complete", "backup_dir", "backup_label", "backup_path", "backup_repository",
+    "backup_result",
     "evidence_heads", "evidence_result", "report_result",
 }  # fmt: skip
 FORBIDDEN = {
