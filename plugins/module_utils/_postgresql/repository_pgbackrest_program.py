@@ -29,6 +29,8 @@ _WARNING = re.compile(r"^WARN: (.*)", re.MULTILINE)
 _FOREIGN_KEY = re.compile(r"unable to load info file.*key/value found outside of section|unable to flush", re.DOTALL)
 _UNREACHABLE = re.compile(
     r"remote-\d+ process on '[^']*' terminated|\[HostConnectError\]|unable to connect to|unable to find host"
+    # A connection that ends in the middle of a file.
+    r"|client state is 'data-\w+' but expected 'idle'"
 )
 #: An object store's certificate: another CA signed it, it is of another name, or it has ended.
 _CERTIFICATE = re.compile(
