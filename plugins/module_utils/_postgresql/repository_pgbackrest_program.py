@@ -75,7 +75,7 @@ class Pgbackrest:
 
     def steps(self, command: str, *words: str) -> list[str]:
         """Run `command` to its end; returns what it tells that it does, line by line. Raises OpsError in one line."""
-        done = run(self.argv(command, *words, quiet=_TELLING), check=False)
+        done = run(self.argv(command, *words, quiet=_TELLING), check=False, guarded=True)
         if done.returncode != 0:
             raise OpsError(self.told(command, done.stderr or done.stdout, done.returncode))
         return _STEP.findall(done.stdout)

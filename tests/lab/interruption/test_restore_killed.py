@@ -55,7 +55,7 @@ def test_a_killed_controller_leaves_the_worker_and_the_next_drills_refuse_then_v
         told = failed_in_one_line(ground.begin("restore_drill").end())
         assert f"{COPY} is in use by restore (pid {worker}, since " in told
         assert ground.last()["verdict"] == "error"
-        assert "PG_VERSION" in ground.on(DRILL, f"ls {COPY}"), "the other one's copy was removed"
+        assert "base" in ground.on(DRILL, f"ls {COPY}"), "the other one's copy was removed"
         ground.release(REPOSITORY, "restore")
         await_(lambda: "offered" in ground.on(DRILL, f"cat {MARKER}"), "the copy that the worker finishes", 60)
     # For half a minute the copy waits for the run that made it; of that, two seconds are left.
@@ -116,7 +116,7 @@ def test_a_power_cut_of_the_drill_host_is_a_recorded_error_and_the_next_drill_cl
     assert record["verdict"] == "error"
     # Nobody could look, so nobody says that nothing is left.
     assert [check["status"] for check in record["checks"] if check["name"] == "teardown"] == ["skipped"]
-    assert "PG_VERSION" in ground.on(DRILL, f"ls {COPY}"), "nothing was left: the test proves nothing"
+    assert "base" in ground.on(DRILL, f"ls {COPY}"), "nothing was left: the test proves nothing"
     # What the page of the drill says a host can do to keep nothing over a reboot, tried on a twin of what is left.
     ground.on(DRILL, "cp -a /var/lib/boringdb/drill /var/lib/boringdb/twin")
     entry = "R! /var/lib/boringdb/twin/*/data*"
