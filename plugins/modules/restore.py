@@ -125,6 +125,12 @@ options:
       - Names the run that a copy belongs to.
       - With O(state=absent), only a copy of the same O(claim) is kept or removed. Without it, whichever is there.
     type: str
+  hand_over_seconds:
+    description:
+      - For how many seconds after it is up the copy is kept for the next step of the run that O(claim) names.
+      - A restore of another run waits as long for M(boringdb.ops.verify) to begin, and then removes the copy.
+    type: int
+    default: 0
   keep:
     description: With O(state=absent), leaves the copy for its time to live, for a person to look at.
     type: bool
@@ -270,6 +276,7 @@ def main() -> None:
         "verify_repository": {"type": "bool", "default": False},
         "ttl_seconds": {"type": "int", "default": 14400},
         "claim": {"type": "str"},
+        "hand_over_seconds": {"type": "int", "default": 0},
         "keep": {"type": "bool", "default": False},
         "timeout": {"type": "int", "default": 7200},
         "lock_timeout": {"type": "int", "default": 0},

@@ -235,6 +235,13 @@ options:
     description: Whether to stop the server at the end and run pg_checksums. It stays stopped.
     type: bool
     default: false
+  claim:
+    description: The run whose copy this must be, as M(boringdb.ops.restore) was given it. Any copy when left out.
+    type: str
+  options_only:
+    description: Whether to refuse options that cannot be right, before there is a copy, and to do nothing else.
+    type: bool
+    default: false
   timeout:
     description: How many seconds one program or one of the options' queries may take.
     type: int
@@ -268,7 +275,7 @@ EXAMPLES = r"""
 RETURN = r"""
 checks:
   description: Every check with its result.
-  returned: success
+  returned: success and not O(options_only)
   type: list
   elements: dict
   contains:
@@ -281,27 +288,27 @@ checks:
     message: {description: One line that names the cause., type: str}
 verdict:
   description: V(verified), V(failed) or V(error).
-  returned: success
+  returned: success and not O(options_only)
   type: str
 rows_checked:
   description: How many rows were read.
-  returned: success
+  returned: success and not O(options_only)
   type: int
 relations_checked:
   description: How many relations were read to their end.
-  returned: success
+  returned: success and not O(options_only)
   type: int
 relations_exact:
   description: How many relations equal the manifest, by rows and hash.
-  returned: success
+  returned: success and not O(options_only)
   type: int
 relations_total:
   description: How many relations there are.
-  returned: success
+  returned: success and not O(options_only)
   type: int
 coverage:
   description: How much was read and how much could be compared.
-  returned: success
+  returned: success and not O(options_only)
   type: dict
   sample:
     relations_total: 40
@@ -321,15 +328,15 @@ coverage:
     not_read: 0
 manifest_taken_at:
   description: When the manifest was taken; empty without one.
-  returned: success
+  returned: success and not O(options_only)
   type: str
 server_stopped:
   description: Whether O(page_checksums) has stopped the server.
-  returned: success
+  returned: success and not O(options_only)
   type: bool
 seconds:
   description: How long it took.
-  returned: success
+  returned: success and not O(options_only)
   type: float
 """
 
@@ -389,6 +396,8 @@ def main() -> None:
         "structure": {"type": "bool", "default": True},
         "heapallindexed": {"type": "bool", "default": False},
         "page_checksums": {"type": "bool", "default": False},
+        "claim": {"type": "str"},
+        "options_only": {"type": "bool", "default": False},
         "timeout": {"type": "int", "default": 3600},
     }
     run("verify", CELLS, {**SERVER_OPTIONS, **own})

@@ -36,8 +36,15 @@ def refresh_access(where: plan.Paths, lab: State) -> None:
     """Write state, ssh_config and known_hosts; tell running hosts each other's names."""
     hosts = list(lab.hosts.values())
     state.save(where, lab)
-    where.ssh_config.write_text(access.ssh_config(where, hosts))
-    where.known_hosts.write_text(access.known_hosts(hosts, {h.name: host.public_key(where, h) for h in hosts}))
+    keys = {h.name: host.public_key(where, h) for h in hosts}
+    for path, text in (
+        (where.ssh_config, access.ssh_config(where, hosts)),
+        (where.known_hosts, access.known_hosts(hosts, keys)),
+    ):
+        # In one step: whoever connects meanwhile reads the old one or the new one, not half of it.
+        new = path.with_name(f"{path.name}.new")
+        new.write_text(text)
+        new.replace(path)
 
 
 def sweep(where: plan.Paths, lab: State) -> None:

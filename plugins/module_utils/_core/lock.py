@@ -23,12 +23,14 @@ from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import O
 
 
 def lock_path(thing: str) -> Path:
-    """Where the lock of `thing` (a data directory, a repository) lies: one place for every account of the host."""
+    """Where the lock of `thing` (a directory, or a name of any kind) lies: one place for every account of the host."""
     shared = Path("/run/lock")
     # Where only root may write there, as on Red Hat, root must not lock another file than everybody else.
     open_to_all = shared.is_dir() and shared.stat().st_mode & stat.S_IWOTH
     folder = shared if open_to_all else Path("/tmp")  # noqa: S108 - one place, whatever TMPDIR says
-    digest = hashlib.sha256(os.path.realpath(thing).encode()).hexdigest()[:16]
+    # A name that is no path is the same wherever a worker happens to stand.
+    name = os.path.realpath(thing) if Path(thing).is_absolute() else thing
+    digest = hashlib.sha256(name.encode()).hexdigest()[:16]
     return folder / f"boringdb-{digest}.lock"
 
 

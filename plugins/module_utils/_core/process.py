@@ -65,7 +65,7 @@ def _guard() -> Iterator[Callable[[], None]]:
 
 
 def _watch_family(told: int) -> None:
-    """End the family when the worker is gone (nothing more to read), or when its first process is."""
+    """End the family when the worker is gone or done with it, or when its first process is gone."""
     said = os.read(told, 8)
     if len(said) < 8:
         return
@@ -73,13 +73,16 @@ def _watch_family(told: int) -> None:
     while not select.select([told], [], [], 0.1)[0]:
         if not alive(leader):
             break
-    else:
-        if os.read(told, 1):
-            return
     deadline = time.monotonic() + 5
-    while _members(leader) and time.monotonic() < deadline:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
+    while time.monotonic() < deadline:
+        try:
             os.killpg(leader, signal.SIGKILL)
+        except ProcessLookupError:
+            return
+        except PermissionError:
+            pass
+        if not _members(leader):
+            return
         time.sleep(0.01)
 
 
@@ -127,7 +130,7 @@ def run(
 
     With `check`, an exit code other than 0 raises OpsError with the program's last words. `daemon` is for
     programs that leave a server behind: it must survive the worker, and must not hold its output pipes open. `guarded`
-    is for those that write for long or start processes of their own: they all end when the worker does.
+    is for those that write for long or start processes of their own: they all end when the worker or the program does.
     """
     with _guard() if guarded else contextlib.nullcontext(None if daemon else _die_with_parent) as before:
         done = _run(argv, env, timeout, stdin, cwd, daemon, before)
@@ -168,11 +171,35 @@ def _run(  # noqa: PLR0917 - one caller, a few lines above
         raise OpsError(f"{Path(argv[0]).name}: no end after {timeout:g} s; it was stopped") from exc
 
 
+def run_bytes(argv: Sequence[str]) -> subprocess.CompletedProcess[bytes]:
+    """Run `argv` to its end and return it with its output as bytes, whatever its exit code is."""
+    try:
+        return subprocess.run(
+            list(argv),
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            preexec_fn=_die_with_parent,
+            check=False,  # the caller judges the exit code
+        )
+    except FileNotFoundError as exc:
+        raise OpsError(f"{argv[0]}: no such program; install the package that holds it") from exc
+    except PermissionError as exc:
+        raise OpsError(f"{argv[0]}: not executable for this account ({exc.strerror})") from exc
+
+
+def killer(returncode: int) -> str:
+    """The name of the signal that a negative exit code stands for."""
+    try:
+        return signal.Signals(-returncode).name
+    except ValueError:
+        return f"signal {-returncode}"
+
+
 def failure(done: subprocess.CompletedProcess[str]) -> str:
     """One line that tells which program failed, how, and what it said last."""
     name = Path(done.args[0]).name
     said = tail(done.stderr or "") or tail(done.stdout or "") or "it said nothing"
     if done.returncode < 0:
-        with contextlib.suppress(ValueError):
-            return f"{name} was killed by {signal.Signals(-done.returncode).name}: {said}"
+        return f"{name} was killed by {killer(done.returncode)}: {said}"
     return f"{name} exited {done.returncode}: {said}"

@@ -19,7 +19,7 @@ _PORTS = ("port", "primary_port")
 #: The least that an option may be, in seconds or pieces.
 _LEAST = {
     "timeout": 1, "archive_timeout": 1, "ttl_seconds": 1, "lock_timeout": 0, "wal_changes_segments": 0,
-    "rto_seconds": 0, "rpo_seconds": 0, "repository": 1,
+    "rto_seconds": 0, "rpo_seconds": 0, "repository": 1, "hand_over_seconds": 0,
 }  # fmt: skip
 #: They end up in configuration files, and in pg_ctl's options, which a shell reads.
 _UNFIT = re.compile(r"[\x00-\x1f'\"`$\\]")

@@ -12,11 +12,10 @@ from __future__ import annotations
 import json
 import re
 import signal
-import subprocess
 from typing import Any
 
 from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError
-from ansible_collections.boringdb.ops.plugins.module_utils._core.process import environment, run
+from ansible_collections.boringdb.ops.plugins.module_utils._core.process import killer, run, run_bytes
 
 #: The place where pgBackRest itself looks, after /etc/pgbackrest/pgbackrest.conf; then no `--config` is passed.
 DEFAULT_CONFIG = "/etc/pgbackrest.conf"
@@ -30,6 +29,8 @@ _WARNING = re.compile(r"^WARN: (.*)", re.MULTILINE)
 _FOREIGN_KEY = re.compile(r"unable to load info file.*key/value found outside of section|unable to flush", re.DOTALL)
 _UNREACHABLE = re.compile(
     r"remote-\d+ process on '[^']*' terminated|\[HostConnectError\]|unable to connect to|unable to find host"
+    # A connection that ends in the middle of a file.
+    r"|client state is 'data-\w+' but expected 'idle'"
 )
 #: An object store's certificate: another CA signed it, it is of another name, or it has ended.
 _CERTIFICATE = re.compile(
@@ -38,8 +39,17 @@ _CERTIFICATE = re.compile(
 #: An object store's own answer. The rest of pgBackRest's message is the whole request.
 _STORE = re.compile(r"<Code>(\w+)</Code>(?:.*?<Message>([^<]*)</Message>)?", re.DOTALL)
 _HTTP = re.compile(r"HTTP request failed with (\d+ ?\([^)]*\)|\d+)")
+#: Error 50, of this host or of the other side.
+_LOCKED = re.compile(r"unable to acquire lock on file")
+_FAR = re.compile(r"raised from remote-\d+ \w+ protocol on '([^']+)'")
 #: The same for a repository in a local directory; only of commands that touch nothing else.
 _UNREADABLE = re.compile(r"unable to (?:list file info for|get info for|open) (?:file|path)\S* .*\[\d+\]")
+_ASKING_THE_CLUSTER = ("backup", "check")
+#: Of those, whose other end is the cluster's host: the repository is here, or in an object store.
+_NO_SERVER = re.compile(
+    r"\[DbConnectError\]|unable to find primary cluster|no database found|remote-\d+ process on '[^']*' terminated"
+)
+_WARNED = re.compile(r"^WARN: unable to check pg\d+: ", re.MULTILINE)
 _READING = ("info", "repo-ls", "repo-get")
 
 
@@ -57,14 +67,15 @@ class Pgbackrest:
 
     def call(self, command: str, *words: str) -> tuple[str, list[str]]:
         """Run `command` to its end; returns what it printed and its warnings. Raises OpsError in one line."""
-        done = run(self.argv(command, *words), check=False)
+        # Its processes do not end with the first one while they wait for a host that does not answer.
+        done = run(self.argv(command, *words), check=False, guarded=True)
         if done.returncode != 0:
             raise OpsError(self.told(command, done.stderr or done.stdout, done.returncode))
         return done.stdout, _WARNING.findall(done.stderr)
 
     def steps(self, command: str, *words: str) -> list[str]:
         """Run `command` to its end; returns what it tells that it does, line by line. Raises OpsError in one line."""
-        done = run(self.argv(command, *words, quiet=_TELLING), check=False)
+        done = run(self.argv(command, *words, quiet=_TELLING), check=False, guarded=True)
         if done.returncode != 0:
             raise OpsError(self.told(command, done.stderr or done.stdout, done.returncode))
         return _STEP.findall(done.stdout)
@@ -82,13 +93,7 @@ class Pgbackrest:
 
     def read(self, path: str, *words: str) -> bytes:
         """A file of the repository, decrypted but not decompressed; empty where `--ignore-missing` ignored it."""
-        done = subprocess.run(
-            self.argv("repo-get", *words, path),
-            env=environment(),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            check=False,  # the exit code is judged below
-        )
+        done = run_bytes(self.argv("repo-get", *words, path))
         if done.returncode == 1 and "--ignore-missing" in words and not done.stderr:
             return b""
         if done.returncode != 0:
@@ -104,9 +109,9 @@ class Pgbackrest:
                 f"host has, or damaged; compare repo1-cipher-type and repo1-cipher-pass with the repository host's"
             )
         said = self._store(text) or one_line(text)
-        crashed = self._crash(command, text, code)
-        if crashed:
-            return crashed
+        known = self._crash(command, text, code) or self._locked(command, text) or self._lost(command, text)
+        if known:
+            return known
         unreachable = any(words.search(text) for words in (_CERTIFICATE, _HTTP, _UNREACHABLE))
         if unreachable or (command in _READING and _UNREADABLE.search(text)):
             return f"the repository can't be reached: {said}"
@@ -120,7 +125,7 @@ class Pgbackrest:
         return f"pgbackrest {command} of stanza {self.stanza} failed with error {number}: {said or 'it said nothing'}"
 
     def _crash(self, command: str, text: str, code: int) -> str:
-        """What it means that pgBackRest crashed, empty where it did not."""
+        """What a signal that ended pgBackRest, here or on the other side, means; empty where there was none."""
         if command == "verify" and "Segmentation fault" in text:
             # Seen with 2.45, whenever there is WAL in the archive.
             return (
@@ -132,7 +137,7 @@ class Pgbackrest:
                 f"the repository of stanza {self.stanza} can't be read: pgbackrest {command} crashes, as it does "
                 "behind SSH when the repository is encrypted with another key; run it on its host, where it says why"
             )
-        return ""
+        return f"pgbackrest {command} of stanza {self.stanza} was killed by {killer(code)}" if code < 0 else ""
 
     def _store(self, text: str) -> str:
         """What an object store, or its certificate, makes of the request; empty where neither is the matter."""
@@ -149,6 +154,24 @@ class Pgbackrest:
         said = _STORE.search(text)
         return f"the object store answers {http.group(1)}" + (
             f": {said.group(1)}{': ' if said.group(2) else ''}{said.group(2) or ''}" if said else ""
+        )
+
+    def _lost(self, command: str, text: str) -> str:
+        """That the cluster's server or host is out of reach; empty where it is not, or is not asked."""
+        if command not in _ASKING_THE_CLUSTER or not _NO_SERVER.search(text):
+            return ""
+        return f"the primary of stanza {self.stanza} can't be reached: {one_line(_WARNED.sub('', text))}"
+
+    def _locked(self, command: str, text: str) -> str:
+        """Who is in the way, and how it ends; empty where nobody is. The cluster's host has a lock, too."""
+        if not _LOCKED.search(text):
+            return ""
+        far = _FAR.search(text)
+        where = f"on {far.group(1)}" if far else "on this host"
+        return (
+            f"pgbackrest {command} of stanza {self.stanza} is refused: another pgbackrest process {where} is at it; "
+            "wait for its end. One that has lost its connection ends within 31 minutes, or at once there by "
+            f"pgbackrest --stanza={self.stanza} stop --force and then start"
         )
 
 

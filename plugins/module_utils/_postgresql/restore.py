@@ -29,6 +29,7 @@ from ansible_collections.boringdb.ops.plugins.module_utils._core.files import is
 from ansible_collections.boringdb.ops.plugins.module_utils._core.lock import host_lock
 from ansible_collections.boringdb.ops.plugins.module_utils._core.module import Outcome, Params
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import (
+    hand_over,
     lsn,
     recovery,
     restore_apart,
@@ -66,6 +67,9 @@ def restore(params: Params, check_mode: bool) -> Outcome:
     server = Server.of({**params, "service": "process", "config_dir": None})
     if params["state"] == "absent":
         return _remove(server, params, check_mode)
+    if not check_mode:
+        # Before the clock of this restore starts: it is no part of how long this one takes.
+        hand_over.await_free(server, params["claim"])
     return _Restore(server, params).run(check_mode)
 
 
@@ -121,6 +125,7 @@ class _Restore:
             return self._only_plan()
         with host_lock(str(data_dir), "restore", self.params["lock_timeout"]):
             if self._own_leftover() is not None:
+                hand_over.refuse_offered(self.server, self.params["claim"])
                 time_to_live.remove(self.server)
             try:
                 self._place_is_free()
@@ -132,6 +137,7 @@ class _Restore:
                 self._lay_down(plan)
                 self._recover(plan)
                 self._prove(plan)
+                hand_over.offer(data_dir, self.params["hand_over_seconds"])
             except (OpsError, OSError) as exc:
                 raise self._told(exc) from exc
             finally:

@@ -53,9 +53,9 @@ def mark(data_dir: Path, seconds: float, claim: str) -> str:
     """Take the place for a copy of the run `claim`, and return the token that the watching process goes by."""
     token = os.urandom(8).hex()
     worker = {"pid": os.getpid(), "born": _born(os.getpid())}
-    note = {"token": token, "claim": claim, **worker, "until": time.time() + seconds}
+    said = {"token": token, "claim": claim, **worker, "until": time.time() + seconds}
     data_dir.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    write_atomic(_beside(data_dir, "restore.json"), json.dumps(note))
+    write_atomic(_beside(data_dir, "restore.json"), json.dumps(said))
     return token
 
 
@@ -64,11 +64,16 @@ def _born(pid: int) -> str:
     return "".join(read_text(f"/proc/{pid}/stat").rpartition(")")[2].split()[19:20])
 
 
-def keep(data_dir: Path) -> None:
-    """Note that the copy is kept on request until its time is over."""
+def note(data_dir: Path, **more: Any) -> None:
+    """Add to what the marker says, where there is one."""
     said = marker(data_dir)
     if said:
-        write_atomic(_beside(data_dir, "restore.json"), json.dumps({**said, "kept": True}))
+        write_atomic(_beside(data_dir, "restore.json"), json.dumps({**said, **more}))
+
+
+def keep(data_dir: Path) -> None:
+    """Note that the copy is kept on request until its time is over."""
+    note(data_dir, kept=True)
 
 
 def remove(server: Server) -> bool:

@@ -17,7 +17,7 @@ from typing import Any
 from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError, Preflight
 from ansible_collections.boringdb.ops.plugins.module_utils._core.lock import host_lock
 from ansible_collections.boringdb.ops.plugins.module_utils._core.module import Outcome, Params
-from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import lsn
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import hand_over, lsn
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.catalogue import DATABASES
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.manifest_files import MANIFEST
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server import Server
@@ -60,10 +60,13 @@ def verify(params: Params, check_mode: bool) -> Outcome:
     report = Report(params["required"] or [], params["optional"] or [])
     report.preflight(own_names(params))
     _options(params)
+    if params["options_only"]:
+        return Outcome()
     if not server.running():
         raise OpsError(f"no server runs on {server.data_dir}; start the restored copy first")
     # Another drill of this cluster would take the copy for a leftover and remove it.
     with host_lock(str(server.data_dir), "verify"):
+        hand_over.take(server, params["claim"], check_mode)
         subject = _subject(server, {**params, "_check_mode": check_mode}, begun)
         return _verified(subject, report, begun)
 

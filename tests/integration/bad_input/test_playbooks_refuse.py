@@ -20,6 +20,7 @@ from untouched import Untouched, bad, one_line
 from tests.modules import OWNER, ROOT, programs
 
 NAME_IT = "name the cluster"
+NO_CLUSTER = " is a group that Ansible makes itself, no cluster (name the group of one cluster)"
 
 #: The playbook, words on its command line, variables, and what the only error must hold.
 CASES: dict[str, tuple[str, list[str], dict[str, Any], list[str]]] = {
@@ -34,6 +35,10 @@ CASES: dict[str, tuple[str, list[str], dict[str, Any], list[str]]] = {
         {"cluster": "odrers"},
         ["refused: no group odrers is in the inventory"],
     ),
+    "provision of all hosts": ("provision", [], {"cluster": "all"}, [NO_CLUSTER]),
+    "backup of all hosts": ("backup", [], {"cluster": "all"}, [NO_CLUSTER]),
+    "backup of ungrouped hosts": ("backup", ["-i", "<estate>/loose.json"], {"cluster": "ungrouped"}, [NO_CLUSTER]),
+    "drill of all hosts": ("restore_drill", [], {"cluster": "all"}, [NO_CLUSTER]),
     "provision of a part": (
         "provision",
         ["--limit", "db1"],
@@ -118,6 +123,18 @@ CASES: dict[str, tuple[str, list[str], dict[str, Any], list[str]]] = {
             "restore_drill_ttl is 0 (give 1 or more)",
         ],
     ),
+    "drill with checks that there are not": (
+        "restore_drill",
+        [],
+        {"restore_drill_required": ["structure", "strukture"], "restore_drill_optional": ["invariant:balance"]},
+        ["refused: no such check: invariant:balance, strukture (there are backup_bytes, "],
+    ),
+    "drill with a question without an answer": (
+        "restore_drill",
+        [],
+        {"restore_drill_invariants": [{"name": "balance", "database": "shop", "query": "SELECT 1"}]},
+        ["missing required arguments: expected found in invariants"],
+    ),
     "drill to an unknown kind of target": (
         "restore_drill",
         [],
@@ -162,6 +179,7 @@ def untouched(estate: Estate) -> Iterator[Untouched]:
         host = {"db3": {"db_data_dir": place, "db_port": other["port"], "db_socket_dir": other["socket_dir"]}}
         inventory = {"embedded": {"children": {group: {"hosts": host}}}}
         (estate.logs / f"{name}.json").write_text(json.dumps({"all": {"children": inventory}}))
+    (estate.logs / "loose.json").write_text(json.dumps({"all": {"hosts": {"loose": {"ansible_connection": "local"}}}}))
     venv.create(estate.logs / "bare", symlinks=True)
     shutil.copy(estate.evidence / "key.pem", estate.home / "bad/open.pem")
     (estate.home / "bad/open.pem").chmod(0o640)

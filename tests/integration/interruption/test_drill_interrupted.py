@@ -29,7 +29,8 @@ def clean(estate: Estate) -> Iterator[None]:
 
 def test_a_killed_controller_leaves_the_worker_and_the_next_drills_refuse_then_verify(estate: Estate) -> None:
     with held(estate, "cp", "repository/backup", HALF) as hold:
-        first = estate.begin("restore_drill", db_bin_dir=bin_dir(estate))
+        # The next one waits for so long, then takes the copy for what it is.
+        first = estate.begin("restore_drill", db_bin_dir=bin_dir(estate), __restore_drill_hand_over_seconds=2)
         worker = parent(hold.reached())
         first.kill()
         # Another drill is refused, names the holder, and leaves the other one's copy alone, also when it tears down.

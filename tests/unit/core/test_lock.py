@@ -110,6 +110,14 @@ def test_every_spelling_of_a_path_is_one_thing(tmp_path: Path) -> None:
     assert real != lock_path(str(tmp_path / "other"))
 
 
+def test_a_name_that_is_no_path_is_one_lock_wherever_the_worker_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = lock_path("pgbackrest/orders")
+    monkeypatch.chdir(tmp_path)
+    assert lock_path("pgbackrest/orders") == here
+
+
 def test_a_lock_file_that_can_only_be_read_is_enough(thing: str) -> None:
     """Another account made it: in a sticky directory it can't be opened for writing then, not even by root."""
     path = lock_path(thing)

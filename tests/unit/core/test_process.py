@@ -42,6 +42,14 @@ def test_output_input_and_surroundings(tmp_path: Path) -> None:
     assert run(["cat"]).stdout == ""  # its standard input ends at once
 
 
+@pytest.mark.parametrize("end", ["exit 0", "kill -9 $$"])
+def test_what_a_guarded_program_has_started_ends_with_it(tmp_path: Path, end: str) -> None:
+    # The child holds none of its pipes, so that nothing but the guard ties it to the program.
+    script = f"sleep 300 </dev/null >/dev/null 2>&1 & echo $! >{tmp_path}/child; {end}"
+    run(["sh", "-c", script], check=False, guarded=True)
+    _await_end(int((tmp_path / "child").read_text()))
+
+
 def test_arguments_are_never_a_shells() -> None:
     assert run(["echo", "$(id)", "a b", "'", ";false"]).stdout == "$(id) a b ' ;false\n"
 
