@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +15,8 @@ from estate import REPO, Estate
 from estate_runs import Played, await_, kill, parent
 from holds import bin_dir, held
 from test_provision import changed
+
+from tests.modules import OWNER, ROOT
 
 #: The shipped inventory with the members, and what is said of each, that the test wants.
 _MEMBERS = """#!/usr/bin/env python3
@@ -149,6 +152,8 @@ def test_a_killed_decommission_is_finished_by_the_next(cluster: Four) -> None:
     assert (planned["db2"], planned["db3"]) == (1, 2)
     assert cluster.facts("db3")["state"] == "running"
     cluster.holds.mkdir()
+    if ROOT:
+        shutil.chown(cluster.holds, OWNER)
     with held(cluster, "pg_ctl", matching="stop") as hold:
         running = cluster.begin("decommission", db_bin_dir=bin_dir(cluster), **options)
         tool = hold.reached()
@@ -171,7 +176,8 @@ def test_a_dead_host_goes_when_nothing_waits_for_it(cluster: Four) -> None:
     cluster.declare(db1={}, db2=gone)
     cluster.kill_server(cluster.home / "db2/data")
     options = {"decommission_host": "db2", "confirm": "orders"}
-    (told,) = [error for error in cluster.play("decommission", **options).errors() if error.strip("'").startswith("refused: ")]
+    errors = [error.strip("'") for error in cluster.play("decommission", **options).errors()]
+    (told,) = [error for error in errors if error.startswith("refused: ")]
     assert "db2 could not be seen, so it can't be stopped (if it is gone for good" in told.replace("''", "'")
     assert cluster.slots("db1") == ["db2"]
     cluster.sql("ALTER SYSTEM RESET synchronous_standby_names")
