@@ -63,7 +63,7 @@ class Played:
 
     def errors(self) -> list[str]:
         """The `msg` of every failed task, each as one line, and errors outside of tasks."""
-        found = re.findall(r"^fatal: .*?=> *\n((?:    .*\n)+)", self.output + "\n", re.MULTILINE)
+        found = re.findall(r"^(?:fatal|failed): .*?=> *\n((?:    .*\n)+)", self.output + "\n", re.MULTILINE)
         told = []
         for block in found:
             message = re.search(r"^    msg: (.*(?:\n {6,}.*)*)", block, re.MULTILINE)
