@@ -14,7 +14,7 @@ from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import P
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import settings as conf
 
 _PATHS = ("data_dir", "config_dir", "bin_dir", "socket_dir", "backup_path", "wal_path", "pgbackrest_config",
-          "backup_dir", "manifest")  # fmt: skip
+          "backup_dir", "manifest", "ca_file", "certificate_file", "key_file")  # fmt: skip
 _PORTS = ("port", "primary_port")
 #: The least that an option may be, in seconds or pieces.
 _LEAST = {
@@ -39,7 +39,7 @@ HBA_RULE: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 #: In a configuration file these words read other files; and where the data and the files lie is known already.
 _DIRECTIVES = ("include", "include_dir", "include_if_exists", "config_file", "data_directory")
-_NEVER_EMPTY = ("data_dir", "socket_dir", "primary_address", "replication_user")
+_NEVER_EMPTY = ("data_dir", "socket_dir", "certificate_file", "primary_address", "replication_user")
 #: As systemd names units; it becomes a word of systemctl's command line.
 _UNIT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9@:._\\-]*\Z")
 #: What the system's sockaddr_un holds, less its final zero.

@@ -48,6 +48,7 @@ def right(word: str, home: Path) -> dict[str, Any]:
         "report": {"ledger": f"{home}/ledger", "public_key": [f"{home}/key.pub.pem"], "dest": f"{home}/report.html"},
         "restart": server,
         "restore": {**server, **repository},
+        "tls": {**server, "certificate_file": f"{home}/server.crt", "key_file": f"{home}/server.key"},
         "verify": server,
     }.get(word, server)
 

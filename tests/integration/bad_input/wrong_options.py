@@ -105,6 +105,9 @@ SHAPES: dict[str, list[Any]] = {
 
 def wrong_shapes(word: str, right: dict[str, Any]) -> Iterator[Case]:
     """Every option left out that is needed, misspelled, of another type, or none of its choices."""
+    fillers = {"int": 1, "bool": True, "dict": {}, "list": [], "path": "/nowhere"}
+    needed = {name: option for name, option in documented(word).items() if option.get("required")}
+    right = {**{name: fillers.get(option.get("type"), "x") for name, option in needed.items()}, **right}
     for name, option in sorted(documented(word).items()):
         kind = option.get("type", "str")
         if option.get("required"):
