@@ -19,6 +19,7 @@ from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.access_pl
     shown,
     step,
 )
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.setting_kinds import Kind, meaning
 
 try:
     import psycopg
@@ -56,6 +57,8 @@ class Roles:
     roles: dict[str, Role] = field(default_factory=dict)
     verifiers: dict[str, str] | None = field(default=None, repr=False)
     """The stored verifiers, None where we may not read them."""
+    kinds: dict[str, Kind] = field(default_factory=dict)
+    """What each setting is, by its name in lower case."""
     me: str = ""
     major: int = 0
 
@@ -82,6 +85,9 @@ def read(connection: Any) -> Roles:
     own = "SELECT pg_get_userbyid(setrole), setconfig FROM pg_db_role_setting WHERE setdatabase = 0 AND setrole <> 0"
     for name, config in connection.execute(own).fetchall():
         found.roles[name].settings = {key.lower(): value for key, value in (line.split("=", 1) for line in config)}
+    kinds = "SELECT name, vartype, unit, coalesce(enumvals, '{}') FROM pg_settings"
+    for name, vartype, unit, values in connection.execute(kinds).fetchall():
+        found.kinds[name.lower()] = Kind(name, vartype, unit, tuple(values))
     if readable:
         stored = connection.execute("SELECT rolname, coalesce(rolpassword, '') FROM pg_authid").fetchall()
         found.verifiers = dict(stored)
@@ -169,7 +175,7 @@ def plan(state: Roles, declared: list[Entry]) -> Iterator[Step]:
     for role in declared:
         there = state.roles.get(role["name"])
         yield from _memberships(there.groups if there else {}, role, state)
-        yield from _settings(there.settings if there else {}, role)
+        yield from _settings(there.settings if there else {}, role, state.kinds)
 
 
 def _attributes(there: Role | None, role: Entry) -> Iterator[Step]:
@@ -235,13 +241,13 @@ def _memberships(there: dict[str, list[str]], role: Entry, state: Roles) -> Iter
             )
 
 
-def _settings(there: dict[str, str], role: Entry) -> Iterator[Step]:
+def _settings(there: dict[str, str], role: Entry, kinds: dict[str, Kind]) -> Iterator[Step]:
     thing, name = f"role {role['name']}", sql.Identifier(role["name"])
     declared = {setting.lower(): value for setting, value in role["settings"].items()}
     for setting, value in declared.items():
         words = _words(setting, value)
         current = there.get(setting)
-        if current is not None and _same(setting, current, words):
+        if current is not None and _same(setting, current, words, kinds):
             continue
         before = f"{thing}: {setting} = {current}" if current is not None else ""
         listed = sql.SQL(", ").join(sql.Literal(word) for word in words)
@@ -261,7 +267,8 @@ def _words(setting: str, value: Any) -> list[str]:
     return [word.strip().strip('"') for word in text.split(",")] if setting in _LISTS else [text]
 
 
-def _same(setting: str, current: str, words: list[str]) -> bool:
+def _same(setting: str, current: str, words: list[str], kinds: dict[str, Kind]) -> bool:
     if setting in _LISTS or len(words) > 1:
         return _words("search_path", current) == words
-    return conf.normalised(current) == conf.normalised(words[0])
+    kind = kinds.get(setting)
+    return meaning(current, kind) == meaning(words[0], kind)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.boringdb.ops.plugins.module_utils._core.files import write_atomic
+from ansible_collections.boringdb.ops.plugins.module_utils._core.files import read_text, write_atomic
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import settings as conf
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.restore_plan import Target
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server import Server
@@ -39,8 +39,14 @@ ISOLATED: dict[str, str] = {
     "autovacuum": "off",
     "ssl": "off",
 }
+#: While production itself is brought back: WAL of the new timeline is kept, and archived when it is open again.
+IN_PLACE: dict[str, str] = {**ISOLATED, "archive_mode": "on", "archive_command": ""}
 #: What a backup carries of the source's own configuration; set aside, so that none of it takes effect.
-_SET_ASIDE = ("postgresql.conf", "postgresql.auto.conf", "pg_hba.conf", "pg_ident.conf")
+SET_ASIDE = ("postgresql.conf", "postgresql.auto.conf", "pg_hba.conf", "pg_ident.conf")
+#: What it is called then.
+KEPT = ".restored"
+_HEADING = "A restored copy, isolated: see boringdb.ops.restore."
+_HBA = "local all all trust\n"
 _TARGETS = {"time": "recovery_target_time", "lsn": "recovery_target_lsn", "name": "recovery_target_name"}
 
 
@@ -58,14 +64,25 @@ def memory_needed(control: Mapping[str, str], shared_buffers: int) -> int:
     return shared_buffers + locks * 270 + sessions * 4096
 
 
-def configure(
-    server: Server, target: Target, restore_command: str, sizes: Mapping[str, str], more: Mapping[str, Any]
+def _set_aside(data: Path) -> None:
+    """Keep the backup's own files; ours, of an earlier run that was killed here, are no such files."""
+    for name in SET_ASIDE:
+        kept, content = data / f"{name}{KEPT}", read_text(data / name)
+        if (data / name).exists() and not kept.exists() and content != _HBA and _HEADING not in content:
+            (data / name).rename(kept)
+
+
+def configure(  # noqa: PLR0917 - in the order of their weight
+    server: Server,
+    target: Target,
+    restore_command: str,
+    sizes: Mapping[str, str],
+    more: Mapping[str, Any],
+    isolated: Mapping[str, str] = ISOLATED,
 ) -> None:
     """Write the copy's whole configuration; `more` are the caller's own settings and win over the sizes."""
     data = server.data_dir
-    for name in _SET_ASIDE:
-        if (data / name).exists():
-            (data / name).rename(data / f"{name}.restored")
+    _set_aside(data)
     for signal in ("standby.signal", "postmaster.pid", "postmaster.opts"):
         (data / signal).unlink(missing_ok=True)
     settings: dict[str, Any] = {
@@ -83,7 +100,7 @@ def configure(
         "recovery_target_timeline": target.timeline,
         "recovery_target_action": "promote",
         **more,
-        **ISOLATED,
+        **isolated,
     }
     if target.type in _TARGETS:
         # When this setting is checked, PostgreSQL knows no time zone's name yet, not even Z.
@@ -91,12 +108,10 @@ def configure(
         settings[_TARGETS[target.type]] = value
     elif target.type == "immediate":
         settings["recovery_target"] = "immediate"
-    write_atomic(
-        data / "postgresql.conf", conf.render(settings, "A restored copy, isolated: see boringdb.ops.restore.")
-    )
+    write_atomic(data / "postgresql.conf", conf.render(settings, _HEADING))
     write_atomic(data / "postgresql.auto.conf", "")
     # The socket lies in a directory of its own, which only the copy's account can enter.
-    write_atomic(data / "pg_hba.conf", "local all all trust\n")
+    write_atomic(data / "pg_hba.conf", _HBA)
     write_atomic(data / "pg_ident.conf", "")
     (data / "recovery.signal").touch(0o600)
     socket_dir = Path(server.socket_dir)

@@ -76,11 +76,23 @@ class Repository(Protocol):
     def fetch_wal(self, name: str, target: Path) -> None:
         """Put an archived file at `target`, checked as far as the tool can."""
 
-    def lay_down(self, backup: Backup, data_dir: Path, tablespace_dir: Path) -> None:
-        """Put a backup's files in place, tablespaces below `tablespace_dir`, without any recovery settings."""
+    def tablespaces(self, backup: Backup) -> dict[str, str]:
+        """The backup's tablespaces by their OID, with where they were; empty text where the backup does not tell."""
+
+    def lay_down(
+        self, backup: Backup, data_dir: Path, tablespace_dir: Path, places: Mapping[str, Path] | None = None
+    ) -> None:
+        """Put a backup's files in place, without any recovery settings.
+
+        Tablespaces go to their OID's place in `places`, else below `tablespace_dir`. Where `data_dir` holds data, and
+        the tool can, only what differs from the backup is fetched.
+        """
 
     def restore_command(self, data_dir: Path) -> str:
         """The `restore_command` that recovery fetches WAL with."""
+
+    def keep_wal(self, file: Path, data_dir: Path) -> None:
+        """Put a whole WAL file of a server's `data_dir` into the archive, as its archiver would have."""
 
     def backup_directory(self, backup: Backup) -> str:
         """Where a backup lies as a plain directory that pg_verifybackup can read, or an empty string."""

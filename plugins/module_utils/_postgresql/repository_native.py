@@ -9,16 +9,20 @@ from a catalogue of ours, so backups that somebody took by hand are as good as t
 
 from __future__ import annotations
 
+import contextlib
+import filecmp
 import json
+import os
 import re
 import shlex
 import shutil
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Callable
 
 from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError
-from ansible_collections.boringdb.ops.plugins.module_utils._core.files import read_text, sha256_of
+from ansible_collections.boringdb.ops.plugins.module_utils._core.files import read_text, sha256_of, sync_directory
 from ansible_collections.boringdb.ops.plugins.module_utils._core.process import run
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import lsn
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.repository import Backup
@@ -104,13 +108,19 @@ class NativeRepository:
     def fetch_wal(self, name: str, target: Path) -> None:
         shutil.copyfile(self.wal_path / name, target)
 
-    def lay_down(self, backup: Backup, data_dir: Path, tablespace_dir: Path) -> None:
+    def tablespaces(self, backup: Backup) -> dict[str, str]:
+        links = Path(self.backup_directory(backup), "pg_tblspc")
+        return {link.name: "" for link in links.iterdir()} if links.is_dir() else {}
+
+    def lay_down(
+        self, backup: Backup, data_dir: Path, tablespace_dir: Path, places: Mapping[str, Path] | None = None
+    ) -> None:
         source = Path(self.backup_directory(backup))
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         run(["cp", "-a", "--reflink=auto", f"{source}/.", str(data_dir)], guarded=True)
         data_dir.chmod(0o700)
         for link in (data_dir / "pg_tblspc").iterdir():
-            place = tablespace_dir / link.name
+            place = (places or {}).get(link.name, tablespace_dir / link.name)
             place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             run(
                 ["cp", "-a", "--reflink=auto", str((source / "pg_tblspc" / link.name).resolve()), str(place)],
@@ -123,6 +133,24 @@ class NativeRepository:
         del data_dir
         # A percent sign in a restore_command is written twice.
         return f"cp {shlex.quote(str(self.wal_path)).replace('%', '%%')}/%f \"%p\""
+
+    def keep_wal(self, file: Path, data_dir: Path) -> None:
+        del data_dir
+        target = self.wal_path / file.name
+        beside = target.with_name(f".{file.name}.{os.getpid()}.tmp")
+        try:
+            if not target.exists():
+                shutil.copyfile(file, beside)
+                with beside.open("rb+") as stream:
+                    os.fsync(stream.fileno())
+                # link, not rename: it fails when somebody else was faster, instead of replacing.
+                with contextlib.suppress(FileExistsError):
+                    os.link(beside, target)
+        finally:
+            beside.unlink(missing_ok=True)
+        if not filecmp.cmp(file, target, shallow=False):
+            raise OpsError(f"{target} is there with other content than {file}: two servers archived to one place")
+        sync_directory(self.wal_path)
 
     def backup_directory(self, backup: Backup) -> str:
         one = self.backup_path

@@ -14,6 +14,7 @@ import hashlib
 import os
 import re
 import shlex
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -115,7 +116,14 @@ class PgbackrestRepository:
 
     # --- what a restore does --------------------------------------------------------------------------------
 
-    def lay_down(self, backup: Backup, data_dir: Path, tablespace_dir: Path) -> None:
+    def tablespaces(self, backup: Backup) -> dict[str, str]:
+        document = self._program.document("info", f"--set={backup.label}", *self._repo())
+        rows = [row for entry in document[0]["backup"] for row in entry.get("tablespace") or []]
+        return {str(row["oid"]): str(row["destination"]) for row in rows}
+
+    def lay_down(
+        self, backup: Backup, data_dir: Path, tablespace_dir: Path, places: Mapping[str, Path] | None = None
+    ) -> None:
         data_dir.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         # A configuration of the repository host names the cluster's host; this restore is a local one.
         self._program.call(
@@ -125,6 +133,8 @@ class PgbackrestRepository:
             "--reset-pg1-host",
             f"--pg1-path={data_dir}",
             f"--tablespace-map-all={tablespace_dir}",
+            *(f"--tablespace-map={oid}={place}" for oid, place in (places or {}).items()),
+            *(["--delta"] if (data_dir / "PG_VERSION").exists() else []),
             _at_once(),
             *self._repo(),
         )
@@ -134,6 +144,9 @@ class PgbackrestRepository:
     def restore_command(self, data_dir: Path) -> str:
         argv = self._program.argv("archive-get", "--reset-pg1-host", f"--pg1-path={data_dir}", *self._repo())
         return f'{shlex.join(argv).replace("%", "%%")} %f "%p"'
+
+    def keep_wal(self, file: Path, data_dir: Path) -> None:
+        self._program.call("archive-push", f"--pg1-path={data_dir}", "--no-archive-async", *self._repo(), str(file))
 
     def backup_directory(self, backup: Backup) -> str:
         del backup

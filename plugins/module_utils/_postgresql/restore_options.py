@@ -25,7 +25,7 @@ _RESTORE_OWNS = re.compile(r"^(port|data_directory|config_file|hba_file|ident_fi
 def refuse_impossible(params: Mapping[str, Any]) -> None:
     """Raise Refused with everything that is wrong with a restore's options."""
     preflight = impossible(params)
-    if params["state"] == "present":
+    if params["state"] != "absent":
         _target(params, preflight)
         _copy_settings(params["settings"], preflight)
     preflight.done()
