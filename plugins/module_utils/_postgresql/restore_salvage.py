@@ -12,6 +12,7 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError
 from ansible_collections.boringdb.ops.plugins.module_utils._core.files import remove_tree
@@ -121,3 +122,6 @@ class Salvaged:
 
     def backup_directory(self, backup: Backup) -> str:
         return self.inner.backup_directory(backup)
+
+    def health(self) -> list[dict[str, Any]]:
+        return self.inner.health()
