@@ -7,6 +7,8 @@ VENV := $(CACHE)/venv-$(shell cat requirements.txt | cksum | cut -d' ' -f1)
 DEV := $(CACHE)/venv-dev-$(shell cat requirements.txt requirements-dev.txt | cksum | cut -d' ' -f1)
 LAB := PYTHONPATH=$(CURDIR) $(DEV)/bin/python -m tests.lab
 PYTEST := ANSIBLE_CONFIG=$(CURDIR)/ansible.cfg PATH=$(DEV)/bin:$(CACHE)/pgbouncer/usr/sbin:$$PATH $(DEV)/bin/python -m pytest
+# Most of a test's time is waiting: two at a time, those of one ground together (tests/conftest.py).
+SPREAD := -n 2 --dist loadgroup
 ROOT_ONLY := test "$$(id -u)" = 0 || { echo "$@: needs root (network namespaces, systemd-nspawn)"; exit 1; }
 
 .PHONY: help demo demo-clean test lint unit integration packages lab-up lab lab-down faults bench docs clean
@@ -32,7 +34,7 @@ unit: $(DEV)/.complete packages ## Unit tests
 	$(PYTEST) tests/unit
 
 integration: $(DEV)/.complete packages ## Tests on real embedded PostgreSQL, without root
-	$(PYTEST) tests/integration
+	$(PYTEST) $(SPREAD) tests/integration
 
 lab-up: $(DEV)/.complete packages ## Boot the lab: real systemd hosts on this machine
 	@$(ROOT_ONLY)
@@ -40,7 +42,8 @@ lab-up: $(DEV)/.complete packages ## Boot the lab: real systemd hosts on this ma
 
 lab: $(DEV)/.complete packages ## Tests on the lab's hosts (root); boots it and takes it down
 	@$(ROOT_ONLY)
-	$(PYTEST) tests/lab -m lab
+	$(PYTEST) $(SPREAD) tests/lab -m lab --ignore tests/lab/test_lab.py
+	$(PYTEST) tests/lab/test_lab.py
 	ANSIBLE_CONFIG=$(CURDIR)/ansible.cfg PATH=$(DEV)/bin:$$PATH $(DEV)/bin/molecule test -s drill
 
 lab-down: ## Take the lab down; its caches stay

@@ -100,6 +100,10 @@ options:
     description: With O(tool=pgbackrest), its configuration file on this host.
     type: path
     default: /etc/pgbackrest.conf
+  repository:
+    description:
+      - With O(tool=pgbackrest), the number of the repository. Left out, the first one that answers is used.
+    type: int
   needed_lsn:
     description:
       - With O(state=reserved), the position that the replica goes on from, as M(boringdb.ops.instance_info) tells it.

@@ -125,7 +125,7 @@ def others(connection: Any) -> list[dict[str, str]]:
     """What ALTER ROLE and ALTER DATABASE set, as `{role, database, name, value}`; an empty one stands for all."""
     found = []
     for role, database, text in connection.execute(_OTHERS).fetchall():
-        name, _, value = text.partition("=")
+        name, _equals, value = text.partition("=")
         found.append({"role": role, "database": database, "name": name, "value": value})
     return found
 
@@ -138,7 +138,7 @@ def command_line(opts: str) -> dict[str, str]:
         after = words[index + 1] if index + 1 < len(words) else ""
         assigned = after if word in ("-c", "--") else word[2:] if word[:2] in ("-c", "--") else ""
         if re.match(r"[\w.-]+=", assigned):
-            name, _, value = assigned.partition("=")
+            name, _equals, value = assigned.partition("=")
             found[name.replace("-", "_").lower()] = value
         elif word[:2] in _LETTERS:
             found[_LETTERS[word[:2]]] = word[2:] or after
