@@ -71,7 +71,8 @@ def cell(params, check_mode):
     if how == "disk":
         raise OSError(errno.ENOSPC, "No space left on device", "/srv/backup")
     same = how == "same"
-    return Outcome(not same, {{"check": check_mode}}, "before\\n", "before\\n" if same else "after\\n", warnings=["look here"])
+    after = "before\\n" if same else "after\\n"
+    return Outcome(not same, {{"check": check_mode}}, "before\\n", after, warnings=["look here"])
 
 run("word", {{"postgresql": cell}}, {{"engine": {{"default": "postgresql"}}, "manager": {{}}, "how": {{}}}})
 """
