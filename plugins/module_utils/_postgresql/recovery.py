@@ -78,9 +78,12 @@ def configure(  # noqa: PLR0917 - in the order of their weight
     restore_command: str,
     sizes: Mapping[str, str],
     more: Mapping[str, Any],
-    isolated: Mapping[str, str] = ISOLATED,
+    isolated: Mapping[str, str] | None = None,
 ) -> None:
-    """Write the copy's whole configuration; `more` are the caller's own settings and win over the sizes."""
+    """Write the copy's whole configuration; `more` are the caller's own settings and win over the sizes.
+
+    `isolated` are the settings that nobody may change, those of an isolated copy where it is left out.
+    """
     data = server.data_dir
     _set_aside(data)
     for signal in ("standby.signal", "postmaster.pid", "postmaster.opts"):
@@ -100,7 +103,7 @@ def configure(  # noqa: PLR0917 - in the order of their weight
         "recovery_target_timeline": target.timeline,
         "recovery_target_action": "promote",
         **more,
-        **isolated,
+        **(ISOLATED if isolated is None else isolated),
     }
     if target.type in _TARGETS:
         # When this setting is checked, PostgreSQL knows no time zone's name yet, not even Z.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import cast
 
 from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError
 from ansible_collections.boringdb.ops.plugins.module_utils._core.module import Params
@@ -49,8 +50,7 @@ class InPlace(Planner):
     @property
     def salvaged(self) -> Salvaged:
         """The repository with what the old data directory adds to it."""
-        assert isinstance(self.repository, Salvaged)  # noqa: S101 - the overlay that was given above
-        return self.repository
+        return cast("Salvaged", self.repository)
 
     def plan(self, scratch: Path) -> Plan:
         """With the newest backup that ended before the target, unless one was named."""

@@ -237,4 +237,3 @@ def _branched(one: InPlace, reached: Mapping[str, Any]) -> Check:
         message = f"timeline {line} is in the archive already ({taken[0]}): another server was promoted meanwhile"
         return failed("new_timeline", expected=line, actual=taken[0], message=message)
     return passed("new_timeline", expected=line, actual=line)
-

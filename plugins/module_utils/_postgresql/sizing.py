@@ -130,7 +130,7 @@ def _meminfo() -> dict[str, int]:
     """The kernel's account of memory, in bytes."""
     found = {}
     for line in read_text("/proc/meminfo").splitlines():
-        name, _, rest = line.partition(":")
+        name, _colon, rest = line.partition(":")
         words = rest.split()
         if len(words) == 2 and words[1] == "kB":
             found[name] = int(words[0]) * _KB

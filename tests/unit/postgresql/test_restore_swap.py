@@ -77,7 +77,7 @@ def interrupted(act: Callable[[Path], None], home: Path, monkeypatch: pytest.Mon
             link.symlink_to(target)
         left = [step]
 
-        def dying(real: Any, left: list[int] = left) -> Any:
+        def dying(real: Any, left: list[int]) -> Any:
             def one(*words: Any) -> Any:
                 if left[0] == 0:
                     raise Killed
@@ -88,7 +88,7 @@ def interrupted(act: Callable[[Path], None], home: Path, monkeypatch: pytest.Mon
 
         with monkeypatch.context() as patch:
             for name in ("rename", "replace", "symlink_to"):
-                patch.setattr(Path, name, dying(getattr(Path, name)))
+                patch.setattr(Path, name, dying(getattr(Path, name), left))
             try:
                 act(ground)
                 done = True
