@@ -7,8 +7,8 @@ VENV := $(CACHE)/venv-$(shell cat requirements.txt | cksum | cut -d' ' -f1)
 DEV := $(CACHE)/venv-dev-$(shell cat requirements.txt requirements-dev.txt | cksum | cut -d' ' -f1)
 LAB := PYTHONPATH=$(CURDIR) $(DEV)/bin/python -m tests.lab
 PYTEST := ANSIBLE_CONFIG=$(CURDIR)/ansible.cfg PATH=$(DEV)/bin:$(CACHE)/pgbouncer/usr/sbin:$$PATH $(DEV)/bin/python -m pytest
-# Most of a test's time is waiting: two at a time, those of one ground together (tests/conftest.py).
-SPREAD := -n 2 --dist loadgroup
+# Most of a test's time is waiting: two files at a time.
+SPREAD := -n 2 --dist loadfile
 ROOT_ONLY := test "$$(id -u)" = 0 || { echo "$@: needs root (network namespaces, systemd-nspawn)"; exit 1; }
 
 .PHONY: help demo demo-clean test lint unit integration packages lab-up lab lab-down faults bench docs clean
@@ -42,8 +42,8 @@ lab-up: $(DEV)/.complete packages ## Boot the lab: real systemd hosts on this ma
 
 lab: $(DEV)/.complete packages ## Tests on the lab's hosts (root); boots it and takes it down
 	@$(ROOT_ONLY)
-	$(PYTEST) $(SPREAD) tests/lab -m lab --ignore tests/lab/test_lab.py
-	$(PYTEST) tests/lab/test_lab.py
+	$(PYTEST) $(SPREAD) tests/lab -m lab --ignore tests/lab/test_lab.py --ignore tests/lab/adoption --ignore tests/lab/interruption
+	$(PYTEST) tests/lab/adoption tests/lab/interruption tests/lab/test_lab.py -m lab
 	ANSIBLE_CONFIG=$(CURDIR)/ansible.cfg PATH=$(DEV)/bin:$$PATH $(DEV)/bin/molecule test -s drill
 
 lab-down: ## Take the lab down; its caches stay

@@ -16,13 +16,6 @@ if COLLECTIONS not in sys.path:
     sys.path.insert(0, COLLECTIONS)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep tests of one ground in one process: a file's, and in the lab a folder's, because they share hosts."""
-    for item in items:
-        ground = item.path.parent if "lab" in item.path.parts else item.path
-        item.add_marker(pytest.mark.xdist_group(str(ground)))
-
-
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Say aloud what a machine could not show. Continuous integration must show everything: there a skip fails."""
     skipped = terminalreporter.stats.get("skipped", [])

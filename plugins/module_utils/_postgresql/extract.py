@@ -19,6 +19,7 @@ from ansible_collections.boringdb.ops.plugins.module_utils._core.files import sh
 from ansible_collections.boringdb.ops.plugins.module_utils._core.lock import host_lock
 from ansible_collections.boringdb.ops.plugins.module_utils._core.module import Outcome, Params
 from ansible_collections.boringdb.ops.plugins.module_utils._core.process import environment, run, tail
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import options
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server import Server
 
 try:
@@ -43,6 +44,10 @@ _FOREIGN = re.compile(r"^\d+; \d+ \d+ (FK CONSTRAINT|TRIGGER|PUBLICATION TABLE) 
 
 def extract(params: Params, check_mode: bool) -> Outcome:
     """Write the file, or load it, as `state` asks."""
+    preflight = options.impossible(params)
+    for name in ("database", "dest"):
+        preflight.require(bool(params[name]), f"{name} is empty", f"say which {name} it is")
+    preflight.done()
     server = Server.of({**params, "service": "process", "config_dir": None})
     if params["state"] == "dumped":
         return _dump(server, params, check_mode)

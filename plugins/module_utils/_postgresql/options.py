@@ -14,7 +14,7 @@ from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import P
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import settings as conf
 
 _PATHS = ("data_dir", "config_dir", "bin_dir", "socket_dir", "backup_path", "wal_path", "pgbackrest_config",
-          "backup_dir", "manifest", "ca_file", "certificate_file", "key_file")  # fmt: skip
+          "backup_dir", "manifest", "dest", "ca_file", "certificate_file", "key_file")  # fmt: skip
 _PORTS = ("port", "primary_port")
 #: The least that an option may be, in seconds or pieces.
 _LEAST = {
