@@ -12,7 +12,7 @@ import os
 import re
 import subprocess
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any
 
 from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError, Preflight
 from ansible_collections.boringdb.ops.plugins.module_utils._core.files import sha256_of, sync_directory
@@ -72,7 +72,8 @@ def in_file(server: Server, file: Path) -> dict[str, int]:
     found: dict[str, int] = {}
     current = ""
     with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()) as reading:
-        for raw in cast("IO[bytes]", reading.stdout):
+        output: Any = reading.stdout
+        for raw in output:
             line = raw.rstrip(b"\n")
             if current:
                 if line == b"\\.":
@@ -84,7 +85,8 @@ def in_file(server: Server, file: Path) -> dict[str, int]:
             if begun:
                 current = (begun.group(1) or begun.group(2)).decode()
                 found[current] = 0
-        said = cast("IO[bytes]", reading.stderr).read().decode(errors="replace")
+        errors: Any = reading.stderr
+        said = errors.read().decode(errors="replace")
     if reading.returncode != 0:
         raise OpsError(f"{file} can't be read back: {tail(said)}")
     return found
