@@ -25,7 +25,7 @@ def health(stanza: Mapping[str, Any], told: Callable[[str], str]) -> list[dict[s
         key, code = int(entry["key"]), int(entry["status"]["code"])
         backups = [one for one in stanza["backup"] if one["database"]["repo-key"] == key]
         latest = max(backups, key=lambda one: int(one["timestamp"]["stop"]), default=None)
-        newest = max((one["max"] for one in stanza["archive"] if one["database"]["repo-key"] == key), default="")
+        newest = max((one["max"] or "" for one in stanza["archive"] if one["database"]["repo-key"] == key), default="")
         found.append({
             "repository": key,
             "reachable": code in _SAYS,
