@@ -9,9 +9,11 @@ LAB := PYTHONPATH=$(CURDIR) $(DEV)/bin/python -m tests.lab
 PYTEST := ANSIBLE_CONFIG=$(CURDIR)/ansible.cfg PATH=$(DEV)/bin:$(CACHE)/pgbouncer/usr/sbin:$$PATH $(DEV)/bin/python -m pytest
 # Most of a test's time is waiting: two files at a time.
 SPREAD := -n 2 --dist loadfile
+# Their files share hosts, or want a machine without any other lab.
+ALONE = adoption $(if $(BORINGDB_LAB_FULL),interruption) test_lab.py
 ROOT_ONLY := test "$$(id -u)" = 0 || { echo "$@: needs root (network namespaces, systemd-nspawn)"; exit 1; }
 
-.PHONY: help demo demo-clean test lint unit integration packages lab-up lab lab-down faults bench docs clean
+.PHONY: help demo demo-clean test lint unit integration packages lab-up lab lab-full lab-down faults bench docs clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -42,9 +44,12 @@ lab-up: $(DEV)/.complete packages ## Boot the lab: real systemd hosts on this ma
 
 lab: $(DEV)/.complete packages ## Tests on the lab's hosts (root); boots it and takes it down
 	@$(ROOT_ONLY)
-	$(PYTEST) $(SPREAD) tests/lab -m lab --ignore tests/lab/test_lab.py --ignore tests/lab/adoption --ignore tests/lab/interruption
-	$(PYTEST) tests/lab/adoption tests/lab/interruption tests/lab/test_lab.py -m lab
+	$(PYTEST) $(SPREAD) tests/lab -m lab $(addprefix --ignore tests/lab/,$(ALONE))
+	$(PYTEST) $(addprefix tests/lab/,$(ALONE)) -m lab
 	ANSIBLE_CONFIG=$(CURDIR)/ansible.cfg PATH=$(DEV)/bin:$$PATH $(DEV)/bin/molecule test -s drill
+
+lab-full: export BORINGDB_LAB_FULL = 1
+lab-full: lab ## The same with what takes too long for every change
 
 lab-down: ## Take the lab down; its caches stay
 	@$(LAB) down

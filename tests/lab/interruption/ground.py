@@ -130,7 +130,7 @@ class Ground(Estate):
             assert running.popen.poll() is None, running.log.read_text()
             return "yes" in self.on(host, f"test ! -e /run/held/{command}.reached || echo yes") and copied()
 
-        await_(half, f"a {command} that is half way", 90)
+        await_(half, f"a {command} that is half way", 600)
 
     def begin_backup(self, **options: Any) -> Running:
         """Start the module on the repository's host."""

@@ -57,7 +57,7 @@ def test_a_killed_controller_leaves_the_worker_and_the_next_drills_refuse_then_v
         assert ground.last()["verdict"] == "error"
         assert "base" in ground.on(DRILL, f"ls {COPY}"), "the other one's copy was removed"
         ground.release(REPOSITORY, "restore")
-        await_(lambda: "offered" in ground.on(DRILL, f"cat {MARKER}"), "the copy that the worker finishes", 60)
+        await_(lambda: "offered" in ground.on(DRILL, f"cat {MARKER}"), "the copy that the worker finishes", 600)
     # For half a minute the copy waits for the run that made it; of that, two seconds are left.
     shorten = "import json, sys, time; m = json.load(open(sys.argv[1])); m['offered']['until'] = time.time() + 2; "
     ground.on(DRILL, f"python3 -c \"{shorten}json.dump(m, open(sys.argv[1], 'w'))\" {MARKER}")
@@ -85,7 +85,7 @@ def test_a_killed_pgbackrest_is_recorded_with_its_end(ground: Ground) -> None:
 
 def test_a_restored_server_that_dies_is_no_verified_copy(ground: Ground) -> None:
     drill = ground.begin("restore_drill", "-e", json.dumps({"restore_drill_invariants": [_SLOW]}))
-    await_(lambda: int(ground.on(DRILL, _ASLEEP)) > 0, "the slow invariant", 90)
+    await_(lambda: int(ground.on(DRILL, _ASLEEP)) > 0, "the slow invariant", 600)
     ground.kill_servers(DRILL, COPY)
     failed_in_one_line(drill.end())
     record = ground.last()
