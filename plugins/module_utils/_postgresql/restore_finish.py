@@ -108,6 +108,9 @@ def _right_line(connection: Any, journal: Journal) -> Check:
 
 def _slots(connection: Any, journal: Journal) -> tuple[list[str], list[str]]:
     """Make the physical slots of the old server again; a backup carries none. Returns those made, and those lost."""
+    if journal.phase == "finished":
+        # What somebody has dropped since would keep WAL for nobody.
+        return [], list(journal.more.get("slots_lost") or [])
     there = {row[0] for row in connection.execute("SELECT slot_name FROM pg_replication_slots").fetchall()}
     old = old_slots(journal.aside)
     made = [name for name, logical in old.items() if not logical and name not in there]

@@ -209,7 +209,7 @@ def test_the_same_again_changes_nothing(cluster: Estate) -> None:
     verdicts = cluster.verdicts()
     done = cluster.converge("restore", **variables)
     assert "was restored to this target already" in " ".join(done.split())
-    assert set(changed(done).values()) == {0}
+    assert set(changed(done).values()) == {0}, done
     assert last(cluster) == "130001"
     assert cluster.verdicts() == verdicts
 
