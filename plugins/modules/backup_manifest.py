@@ -66,6 +66,16 @@ options:
         description: A query with a defined order. It runs in a read-only session.
         type: str
         required: true
+  host_files:
+    description:
+      - Patterns of files of the host that the backup is to carry, such as cron entries and a pooler's configuration.
+      - Only what the account can read is copied, with a warning for what it can't.
+      - Links and files above 1 MB are left out.
+      - With any pattern, the account's own crontab is copied as well.
+      - Nothing in a repository's own configuration belongs here, because it may hold the key of the repository.
+    type: list
+    elements: str
+    default: []
   timeout:
     description: How many seconds one query of the catalogue or one canary may take, and to wait for another run to end.
     type: int
@@ -132,6 +142,12 @@ config_files:
   description: How many configuration files were copied into the data directory.
   returned: when not in check mode
   type: int
+host_files:
+  description: Which files of the host are among them.
+  returned: when not in check mode
+  type: list
+  elements: str
+  sample: [/etc/cron.d/orders, /etc/pgbouncer/pgbouncer.ini]
 seconds:
   description: How long it took.
   returned: when not in check mode
@@ -153,6 +169,7 @@ def main() -> None:
         "jobs": {"type": "int", "default": 2},
         "exclude_databases": {"type": "list", "elements": "str", "default": []},
         "canaries": {"type": "list", "elements": "dict", "default": [], "options": canary},
+        "host_files": {"type": "list", "elements": "str", "default": []},
         "timeout": {"type": "int", "default": 300},
     }
     run("backup_manifest", CELLS, {**SERVER_OPTIONS, **own})

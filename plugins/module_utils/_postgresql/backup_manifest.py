@@ -8,6 +8,7 @@ Lying there, it travels with every physical backup, whichever tool takes it, and
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
 import time
@@ -24,10 +25,12 @@ from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.catalogue
     cluster_objects,
     objects_of,
 )
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.host_files import collected
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.manifest_capture import Capture, capture
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.manifest_files import (
     FOLDER,
     MANIFEST,
+    copies_of,
     copy_in,
     outside,
 )
@@ -129,8 +132,11 @@ def _take(server: Server, params: Params) -> Outcome:
         manifest["databases"][name] = entry
     manifest["canaries"] = [_canary(server, canary, params["timeout"]) for canary in params["canaries"] or []]
     manifest["coverage"] = _coverage(manifest)
+    of_host, unread = collected(params["host_files"], getpass.getuser())
+    # One that is the server's configuration, too, is there already.
+    copies = list({copy.stored: copy for copy in [*of_host, *copies_of(server, files)]}.values())
     manifest["config"] = {
-        "config_dir": str(server.config_dir), "data_dir": str(server.data_dir), "files": copy_in(server, files),
+        "config_dir": str(server.config_dir), "data_dir": str(server.data_dir), "files": copy_in(server, copies),
     }  # fmt: skip
     manifest["seconds"] = round(time.monotonic() - begun, 3)
     target = server.data_dir / MANIFEST
@@ -138,9 +144,10 @@ def _take(server: Server, params: Params) -> Outcome:
     coverage = manifest["coverage"]
     facts = {
         "manifest": str(target), "sha256": sha256_of(target), "lsn": start.lsn, "timeline": timeline,
-        "taken_at": start.taken_at, **coverage, "config_files": len(files), "seconds": manifest["seconds"],
+        "taken_at": start.taken_at, **coverage, "config_files": len(copies),
+        "host_files": [copy.source for copy in of_host], "seconds": manifest["seconds"],
     }  # fmt: skip
-    return Outcome(True, facts, warnings=warnings)
+    return Outcome(True, facts, warnings=[*warnings, *unread])
 
 
 def _describe(

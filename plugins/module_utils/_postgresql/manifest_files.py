@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ except ImportError:
 FOLDER = "boringdb"
 MANIFEST = f"{FOLDER}/manifest.json"
 CONFIG = f"{FOLDER}/config"
+#: Below CONFIG: files from outside the configuration directory, by their whole path.
+ELSEWHERE = "elsewhere"
 
 _NAMES = ("postgresql.conf", "pg_hba.conf", "pg_ident.conf", "start.conf", "environment", "pg_ctl.conf")
 _NAMED = """
@@ -32,6 +35,15 @@ UNION SELECT sourcefile FROM pg_catalog.pg_settings WHERE sourcefile IS NOT NULL
 _INCLUDED = "SELECT DISTINCT sourcefile FROM pg_catalog.pg_file_settings WHERE sourcefile IS NOT NULL"
 _HBA_INCLUDED = "SELECT DISTINCT file_name FROM pg_catalog.pg_hba_file_rules WHERE file_name IS NOT NULL"
 _IDENT_INCLUDED = "SELECT DISTINCT file_name FROM pg_catalog.pg_ident_file_mappings WHERE file_name IS NOT NULL"
+
+
+@dataclass(frozen=True)
+class Copy:
+    """One file that travels with the backup: where it comes from, its place below CONFIG, and what it holds."""
+
+    source: str
+    stored: str
+    content: bytes
 
 
 def outside(server: Server, connection: Any, major: int) -> tuple[list[Path], list[str]]:
@@ -56,31 +68,31 @@ def stored_as(server: Server, path: Path) -> str:
     """Where below CONFIG a file goes: as in the configuration directory, or by its whole path."""
     if server.config_dir in path.parents:
         return str(path.relative_to(server.config_dir))
-    return str(Path("elsewhere", *path.parts[1:]))
+    return str(Path(ELSEWHERE, *path.parts[1:]))
 
 
-def copy_in(server: Server, files: list[Path]) -> list[dict[str, Any]]:
-    """Copy `files` below the data directory, replacing the earlier copies; returns what was stored.
+def copies_of(server: Server, files: list[Path]) -> list[Copy]:
+    """Configuration files with their content. Raises OSError naming one that cannot be read."""
+    return [Copy(str(path), stored_as(server, path), path.read_bytes()) for path in files]
 
-    Raises OSError naming a file that cannot be read.
-    """
+
+def copy_in(server: Server, copies: list[Copy]) -> list[dict[str, Any]]:
+    """Write the copies below the data directory, replacing the earlier ones; returns what was stored."""
     folder = server.data_dir / FOLDER
     fresh = folder / "config.new"
     remove_tree(fresh)
     fresh.mkdir(mode=0o700)
     stored = []
-    for path in files:
-        content = path.read_bytes()
-        name = stored_as(server, path)
-        target = fresh / name
+    for copy in copies:
+        target = fresh / copy.stored
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         handle = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
+            stream.write(copy.content)
             stream.flush()
             os.fsync(stream.fileno())
-        digest = hashlib.sha256(content).hexdigest()
-        stored.append({"source": str(path), "stored": name, "sha256": digest, "bytes": len(content)})
+        digest = hashlib.sha256(copy.content).hexdigest()
+        stored.append({"source": copy.source, "stored": copy.stored, "sha256": digest, "bytes": len(copy.content)})
     # A run that dies between these two lines leaves no copies; the next one makes them, before the backup.
     remove_tree(server.data_dir / CONFIG)
     fresh.rename(server.data_dir / CONFIG)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import getpass
 import struct
 import time
 from collections.abc import Mapping
@@ -16,6 +17,8 @@ from ansible_collections.boringdb.ops.plugins.module_utils._core.checks import C
 from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError
 from ansible_collections.boringdb.ops.plugins.module_utils._core.lock import host_lock
 from ansible_collections.boringdb.ops.plugins.module_utils._core.module import Outcome, Params
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.host_files import wanting
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.manifest_files import CONFIG, ELSEWHERE
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.repository import open_repository, stamp
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.restore_exchange import SYNCHRONOUS
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.restore_journal import Journal, Places
@@ -60,9 +63,13 @@ def opened(server: Server, params: Params, check_mode: bool) -> Outcome:
             made, lost = _slots(connection, journal)
             checks.append(_archives(server, connection, params, journal))
         checks += _objective(params, journal)
-        journal.save(opened=[check.to_dict() for check in checks], slots_lost=lost)
+        lacking = wanting(server.data_dir, getpass.getuser())
+        journal.save(opened=[check.to_dict() for check in checks], slots_lost=lost, host_files=lacking)
     facts = {**facts_of(journal), "slots_made": made}
     warnings = [f"logical slot {name} is gone: its consumer has to begin anew" for name in lost]
+    if lacking:
+        place = server.data_dir / CONFIG / ELSEWHERE
+        warnings.append(f"of this host's files the backup holds others, in {place}: {'; '.join(lacking)}")
     return Outcome(bool(made), facts, warnings=warnings)
 
 
@@ -70,7 +77,7 @@ def facts_of(journal: Journal) -> dict[str, Any]:
     """Everything that a restore has found out, for its record."""
     checks = [*journal.facts.get("checks", []), *(journal.more.get("verification") or [])]
     checks += [*journal.more.get("opened", []), *journal.more.get("closed", [])]
-    more = {name: journal.more.get(name) for name in ("began", "accepted", "came_back", "slots_lost")}
+    more = {name: journal.more.get(name) for name in ("began", "accepted", "came_back", "slots_lost", "host_files")}
     facts = {
         **journal.facts, **more, "stamp": journal.stamp, "phase": journal.phase, "aside": str(journal.aside),
         "had_old_data": journal.aside.exists(), "checks": checks,

@@ -20,7 +20,7 @@ from ansible_collections.boringdb.ops.plugins.module_utils._core.files import (
     remove_tree,
     sync_directory,
 )
-from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.manifest_files import CONFIG
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.manifest_files import CONFIG, ELSEWHERE
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.recovery import KEPT, SET_ASIDE
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.restore_planner import existing
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server import Server
@@ -208,7 +208,7 @@ def bring_back_outside(server: Server, new: Path) -> list[str]:
         raise OpsError(
             f"{server.config_dir} holds no postgresql.conf, and the backup no copy of it; write it, then run again"
         )
-    shutil.copytree(stored, server.config_dir, dirs_exist_ok=True, ignore=shutil.ignore_patterns("elsewhere"))
+    shutil.copytree(stored, server.config_dir, dirs_exist_ok=True, ignore=shutil.ignore_patterns(ELSEWHERE))
     return sorted(str(path.relative_to(stored)) for path in stored.rglob("*") if path.is_file())
 
 

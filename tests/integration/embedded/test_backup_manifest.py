@@ -98,6 +98,23 @@ def test_configuration_from_elsewhere(server: Server, pg_root: Path) -> None:
     assert not (stored / "conf.d/a.conf").exists()
 
 
+def test_files_of_the_host_travel_with_it_and_are_proven(server: Server, pg_root: Path) -> None:
+    jobs = pg_root / "cron.d"
+    jobs.mkdir()
+    (jobs / "orders").write_text("0 4 * * 0 postgres true\n")
+    assert module(server, "backup_manifest", host_files=[f"{jobs}/*"])["host_files"][0] == f"{jobs}/orders"
+    files = manifest_of(server)["config"]["files"]
+    stored = server.data_dir / "boringdb/config" / files[0]["stored"]
+    assert (files[0]["source"], stored.read_text()) == (f"{jobs}/orders", "0 4 * * 0 postgres true\n")
+    copy = copy_of(server, backup(server))
+    try:
+        assert not failed(verify(copy))
+        (copy.data_dir / "boringdb/config" / files[0]["stored"]).unlink()
+        assert failed(verify(copy)) == {"settings"}
+    finally:
+        copy.stop()
+
+
 def test_the_budget_and_what_is_left_out(server: Server) -> None:
     server.psql("CREATE TABLE a (t text)", "INSERT INTO a SELECT 'x'", "CREATE DATABASE other")
     server.psql("CREATE TABLE b (t text)", dbname="other")
