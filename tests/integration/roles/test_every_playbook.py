@@ -1,0 +1,114 @@
+# Copyright (c) 2026, boringdb.ops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every playbook, and so every role: a dry run on nothing and on a converged cluster, and a second run.
+
+A dry run changes nothing. On nothing it ends well or refuses in one line. What is declared is not changed twice; what
+acts makes something new each time it is asked, and is only run dry here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from estate import REPO, Estate
+from untouched import Untouched, one_line
+
+#: Declared: a second run changes nothing.
+DECLARES: dict[str, dict[str, Any]] = {
+    "provision": {},
+    "access": {"access_roles": [{"name": "reader"}], "access_databases": [{"name": "shop"}]},
+    "config_drift": {},
+    "evidence_key": {},
+    "report": {},
+    "restart": {},
+    "rotate_password": {},
+    "verify_evidence": {},
+}
+#: Acts each time.
+ACTS: dict[str, dict[str, Any]] = {
+    "backup": {},
+    "decommission": {"decommission_host": "db2", "confirm": "orders"},
+    "extract": {"extract_database": "postgres", "extract_table": "public.stock", "extract_dest": "/nowhere/stock.dump"},
+    "restore": {"confirm": "orders"},
+    "restore_drill": {},
+}
+#: It writes units, for which systemd is needed: tests/lab/schedule.
+ON_HOSTS = {"schedule"}
+#: These make no difference between a cluster that is there and one that is not.
+OF_THE_CONTROLLER = {"evidence_key", "report", "verify_evidence"}
+
+
+@pytest.fixture(scope="module")
+def nothing() -> Iterator[Estate]:
+    """The ground with nothing on it."""
+    made = Estate()
+    try:
+        yield made
+    finally:
+        made.down()
+
+
+@pytest.fixture(scope="module")
+def proven(estate: Estate) -> Estate:
+    """The converged cluster, with a first record in its ledger."""
+    estate.converge("restore_drill")
+    return estate
+
+
+def given(playbook: str, estate: Estate) -> dict[str, Any]:
+    """The variables of a playbook."""
+    own = {"extract_root": str(estate.home / "extract")} if playbook == "extract" else {}
+    return {**DECLARES, **ACTS}[playbook] | own
+
+
+def changed(output: str) -> set[int]:
+    """How many tasks changed something, of each host."""
+    recap = output[output.index("PLAY RECAP") :]
+    return {int(count) for count in re.findall(r"^\w+ +: ok=\d+ +changed=(\d+)", recap, re.MULTILINE)}
+
+
+def test_the_table_is_whole() -> None:
+    playbooks = {path.stem: path.read_text() for path in (REPO / "playbooks").glob("*.yml")}
+    assert {*DECLARES, *ACTS, *ON_HOSTS} == set(playbooks)
+    text = "".join(playbooks.values())
+    assert [role.name for role in (REPO / "roles").iterdir() if f"boringdb.ops.{role.name}\n" not in text] == []
+
+
+@pytest.mark.parametrize("playbook", [*DECLARES, *ACTS])
+def test_a_dry_run_on_nothing_leaves_nothing(nothing: Estate, playbook: str) -> None:
+    done = nothing.play(playbook, "--check", "--diff", **given(playbook, nothing))
+    assert list(Path(nothing.home).glob("[!.h]*")) == []
+    assert list(nothing.evidence.glob("*")) == []
+    if playbook in ("provision", *OF_THE_CONTROLLER):
+        return
+    errors = done.errors()
+    if playbook == "config_drift":
+        # Where nothing is, nothing differs.
+        assert (done.code, errors) == (0, [])
+        return
+    assert len(errors) == 1, done.output[-3000:]
+    # An extraction asks the repository first, which is not there.
+    one_line(errors[0], "" if playbook == "extract" else "refused: ")
+
+
+@pytest.mark.parametrize("playbook", [*DECLARES, *ACTS])
+def test_a_dry_run_on_what_is_there_ends_well_and_changes_nothing(proven: Estate, playbook: str) -> None:
+    if playbook in ("access", "report"):
+        proven.converge(playbook, **DECLARES[playbook])
+    untouched = Untouched(proven)
+    output = proven.converge(playbook, "--check", "--diff", **given(playbook, proven))
+    untouched.check()
+    if playbook in DECLARES:
+        assert changed(output) == {0}, output[-3000:]
+
+
+@pytest.mark.parametrize("playbook", DECLARES)
+def test_a_second_run_changes_nothing(proven: Estate, playbook: str) -> None:
+    proven.converge(playbook, **DECLARES[playbook])
+    output = proven.converge(playbook, **DECLARES[playbook])
+    assert changed(output) == {0}, output[-3000:]
