@@ -33,7 +33,10 @@ attributes:
     platforms: posix
 options:
   type:
-    description: A V(full) backup, or with O(tool=pgbackrest) also V(incr), what changed since the last one.
+    description:
+      - A V(full) backup, or V(incr), what changed since the last one.
+      - With O(tool=native), V(incr) needs PostgreSQL 17 and the setting C(summarize_wal). It builds on the newest
+        backup in the repository that this server has come from.
     type: str
     choices: [full, incr]
     default: full
@@ -74,6 +77,16 @@ EXAMPLES = r"""
   boringdb.ops.backup:
     data_dir: /var/lib/postgresql/15/main
     tool: native
+    backup_path: /srv/backup/orders/backup
+    wal_path: /srv/backup/orders/wal
+
+- name: Take what has changed since
+  become: true
+  become_user: postgres
+  boringdb.ops.backup:
+    data_dir: /var/lib/postgresql/17/main
+    tool: native
+    type: incr
     backup_path: /srv/backup/orders/backup
     wal_path: /srv/backup/orders/wal
 
@@ -127,6 +140,9 @@ backup:
     repository:
       description: The number of the repository that holds it, V(0) with O(tool=native).
       type: int
+    prior:
+      description: Label of the backup that an incremental one builds on, empty for a full one.
+      type: str
     seconds:
       description: How long the tool took.
       type: float

@@ -41,7 +41,9 @@ options:
         skipped and not required unless O(required) names it.
     type: path
   backup_dir:
-    description: A native backup (made by pg_basebackup) in the repository, to run pg_verifybackup on.
+    description:
+      - A native backup (made by pg_basebackup) in the repository, to run pg_verifybackup on.
+      - Of an incremental one, every backup beside it that it builds on is read, too.
     type: path
   required:
     description:

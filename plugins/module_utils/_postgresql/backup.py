@@ -18,11 +18,15 @@ from ansible_collections.boringdb.ops.plugins.module_utils._core.lock import hos
 from ansible_collections.boringdb.ops.plugins.module_utils._core.module import Outcome, Params
 from ansible_collections.boringdb.ops.plugins.module_utils._core.process import run
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import lsn
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.backup_incremental import prior_of
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.repository import Backup, open_repository
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.repository_native import (
-    PARTIAL,
     TABLESPACES,
     NativeRepository,
+)
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.repository_native_chain import (
+    PARTIAL,
+    tablespace_mapping,
 )
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.repository_pgbackrest import (
     PgbackrestRepository,
@@ -45,7 +49,7 @@ def backup(params: Params, check_mode: bool) -> Outcome:
 def _native(server: Server, repository: NativeRepository, params: Params, check_mode: bool) -> Outcome:
     if check_mode and not server.running():
         return Outcome(True, {"backup": None})
-    _preflight(server, repository, params)
+    prior = _preflight(server, repository, params)
     if check_mode:
         return Outcome(True, {"backup": None})
     with host_lock(str(repository.backup_path), "backup", params["lock_timeout"]):
@@ -53,15 +57,16 @@ def _native(server: Server, repository: NativeRepository, params: Params, check_
             _discard(leftover)
         sent = _send_to_archive(server)
         begun = time.monotonic()
-        label = _free_label(repository)
-        taken = _take(server, repository, label, params["checkpoint"])
+        label = _free_label(repository, "I" if prior else "F")
+        taken = _take(server, repository, label, params["checkpoint"], prior)
         seconds = time.monotonic() - begun
         stop_segment = _await_archived(server, repository, taken, sent, params["archive_timeout"])
     facts = {**taken.facts(), "seconds": round(seconds, 3), "stop_segment": stop_segment}
     return Outcome(True, {"backup": facts}, "", f"backup: {label}\n")
 
 
-def _preflight(server: Server, repository: NativeRepository, params: Params) -> None:
+def _preflight(server: Server, repository: NativeRepository, params: Params) -> Backup | None:
+    """Refuse with every reason; returns what an incremental backup builds on."""
     preflight = Preflight()
     for place in (repository.backup_path, repository.wal_path):
         preflight.require(
@@ -74,6 +79,8 @@ def _preflight(server: Server, repository: NativeRepository, params: Params) -> 
             "SELECT current_setting('archive_mode'), pg_is_in_recovery(), sum(pg_database_size(oid))::bigint"
             " FROM pg_database"
         ).fetchone()
+        incremental = params["type"] == "incr" and not standby
+        prior = prior_of(server, repository, connection, preflight) if incremental else None
     preflight.require(mode != "off", "archive_mode is off", "a backup without its WAL can't reach any point in time")
     preflight.require(not standby, "this server is a replica", "run the backup on the primary")
     if repository.backup_path.is_dir():
@@ -89,6 +96,7 @@ def _preflight(server: Server, repository: NativeRepository, params: Params) -> 
             "make room",
         )
     preflight.done()
+    return prior
 
 
 def _failing(connection: Any) -> str:
@@ -113,10 +121,10 @@ def _send_to_archive(server: Server) -> str:
         return str(connection.execute("SELECT pg_walfile_name(pg_switch_wal())").fetchone()[0])
 
 
-def _free_label(repository: NativeRepository) -> str:
-    """The time now, unless that second has a backup already."""
+def _free_label(repository: NativeRepository, kind: str) -> str:
+    """The time now, unless that second has a backup already, and F for full or I for incremental."""
     while True:
-        label = time.strftime("%Y%m%d-%H%M%SF", time.gmtime())
+        label = time.strftime("%Y%m%d-%H%M%S", time.gmtime()) + kind
         if not (repository.backup_path / label).exists():
             return label
         time.sleep(0.1)
@@ -129,12 +137,14 @@ def _discard(place: Path) -> None:
     remove_tree(place)
 
 
-def _take(server: Server, repository: NativeRepository, label: str, checkpoint: str) -> Backup:
+def _take(server: Server, repository: NativeRepository, label: str, checkpoint: str, prior: Backup | None) -> Backup:
     final = repository.backup_path / label
     beside = final.with_name(label + PARTIAL)
     argv = [server.program("pg_basebackup"), "-D", str(beside), "-X", "stream", f"--checkpoint={checkpoint}"]
     argv += ["-h", server.socket_dir, "-p", str(server.port), "-U", server.login_user, "-l", label, "--no-password"]
     argv += _tablespace_mapping(server, repository, label)
+    if prior:
+        argv.append(f"--incremental={repository.backup_directory(prior)}/backup_manifest")
     try:
         run(argv, guarded=True)
         beside.rename(final)
@@ -153,7 +163,8 @@ def _tablespace_mapping(server: Server, repository: NativeRepository, label: str
     query = "SELECT oid, pg_tablespace_location(oid) FROM pg_tablespace WHERE pg_tablespace_location(oid) <> ''"
     with server.connect() as connection:
         rows = connection.execute(query).fetchall()
-    return [f"--tablespace-mapping={place}={repository.backup_path}/{TABLESPACES}/{label}/{oid}" for oid, place in rows]
+    beside = repository.backup_path / TABLESPACES / label
+    return [tablespace_mapping(place, str(beside / str(oid))) for oid, place in rows]
 
 
 def _await_archived(server: Server, repository: NativeRepository, taken: Backup, sent: str, seconds: float) -> str:

@@ -100,9 +100,6 @@ def _repository(params: Mapping[str, Any], preflight: Preflight) -> None:
         preflight.require(bool(params.get(name)), f"tool {params['tool']} needs {name}", f"set {name}")
     if params["tool"] == "native":
         preflight.require(
-            params.get("type") != "incr", "tool native takes full backups only", "use type full or tool pgbackrest"
-        )
-        preflight.require(
             not params.get("standby"), "tool native copies from the primary only", "leave standby out or use pgbackrest"
         )
 

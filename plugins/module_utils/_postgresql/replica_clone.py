@@ -49,7 +49,7 @@ def clone(server: Server, params: Params, source: Source) -> None:
     beside = replica_tablespaces.beside(server.data_dir)
     remove_tree(_beside(server, "removing"))
     # A copy of the repository has its tablespaces beside the data directory, not at the primary's paths.
-    replica_tablespaces.begin(server.data_dir, [] if source else params["tablespaces"])
+    replica_tablespaces.begin(server.data_dir, [] if source else params["tablespaces"], bool(source))
     # Before anything is copied: from here on the upstream keeps what the copy will ask for.
     fresh_slot(params)
     try:

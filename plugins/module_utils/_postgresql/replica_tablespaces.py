@@ -37,9 +37,12 @@ def _note(data_dir: Path) -> Path:
 
 def _left_behind(data_dir: Path) -> set[Path]:
     """The places that a killed clone may have written to."""
-    noted = {Path(place) for place in json.loads(read_text(_note(data_dir)) or "[]")}
+    noted = read_text(_note(data_dir))
+    if noted:
+        # Until it is whole its links may lead to where it was copied from.
+        return {Path(place) for place in json.loads(noted)}
     links = beside(data_dir) / "pg_tblspc"
-    return noted | ({link.readlink() for link in links.iterdir() if link.is_symlink()} if links.is_dir() else set())
+    return {link.readlink() for link in links.iterdir() if link.is_symlink()} if links.is_dir() else set()
 
 
 def require_free(data_dir: Path, places: Iterable[str], preflight: Preflight) -> None:
@@ -51,11 +54,11 @@ def require_free(data_dir: Path, places: Iterable[str], preflight: Preflight) ->
         preflight.require(is_empty(place), f"{place}, where a tablespace of the primary goes, is not empty", "empty it")
 
 
-def begin(data_dir: Path, places: Iterable[str]) -> None:
-    """Clear what a killed clone left, and note where this one is going to write."""
+def begin(data_dir: Path, places: Iterable[str], copied: bool = False) -> None:
+    """Clear what a killed clone left, and note where this one is going to write. `copied`: out of a repository."""
     clear(data_dir)
     places = sorted(places)
-    if places:
+    if places or copied:
         write_atomic(_note(data_dir), json.dumps(places))
 
 

@@ -31,7 +31,7 @@ class Backup:
 
     `problem` says why it can't be restored; it is empty for a sound one. `manifest_sha256` may be empty in a list:
     where it costs a request, Repository.examined reads it. `repository` is the tool's number of the repository that
-    holds it, 0 where the tool has no numbers.
+    holds it, 0 where the tool has no numbers. `prior` is the label of the backup that an incremental one builds on.
     """
 
     label: str
@@ -47,6 +47,7 @@ class Backup:
     manifest_sha256: str
     problem: str = ""
     repository: int = 0
+    prior: str = ""
 
     def facts(self) -> dict[str, Any]:
         """The shape that modules return."""
@@ -65,7 +66,7 @@ class Repository(Protocol):
         """All backups, the oldest first, the unusable ones with their problem."""
 
     def examined(self, backup: Backup) -> Backup:
-        """The backup with its manifest's digest, and with its problem where the manifest is gone."""
+        """The backup with its manifest's digest, and with its problem where that or what it builds on is gone."""
 
     def health(self) -> list[dict[str, Any]]:
         """Every repository that the tool knows here, reachable or not; empty where the tool has no numbers."""

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import contextlib
 import filecmp
-import json
 import os
 import re
 import shlex
 import shutil
+import struct
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Callable
@@ -25,10 +26,10 @@ from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import O
 from ansible_collections.boringdb.ops.plugins.module_utils._core.files import read_text, sha256_of, sync_directory
 from ansible_collections.boringdb.ops.plugins.module_utils._core.process import run
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import lsn
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import repository_native_chain as incremental
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.repository import Backup
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.repository_native_chain import PARTIAL
 
-#: A backup that is being taken, or whose worker died; never offered for a restore.
-PARTIAL = ".partial"
 #: Below the backups: their tablespaces, one directory per label.
 TABLESPACES = ".tablespaces"
 
@@ -42,12 +43,14 @@ class NativeRepository:
         self.backup_path = backup_path
         self.wal_path = wal_path
         self._program = program
+        self._read_already: dict[Path, Backup] = {}
 
     def tool_version(self) -> str:
         # pg_basebackup (PostgreSQL) 15.14 (Debian 15.14-0+deb12u1)
         return run([self._program("pg_basebackup"), "--version"]).stdout.split()[2]
 
     def backups(self) -> list[Backup]:
+        self._read_already = {}
         if not self.backup_path.is_dir():
             raise OpsError(f"the repository can't be reached: no directory {self.backup_path}")
         if (self.backup_path / "PG_VERSION").exists():
@@ -56,43 +59,72 @@ class NativeRepository:
         return sorted((self._read(place) for place in found), key=lambda backup: (backup.finished, backup.label))
 
     def _read(self, place: Path) -> Backup:
+        # Once each: what a chain of incremental backups builds on is looked at for every one of them.
+        if place not in self._read_already:
+            self._read_already[place] = self._read_anew(place)
+        return self._read_already[place]
+
+    def _read_anew(self, place: Path) -> Backup:
+        kind = "full"
         try:
-            return self._read_sound(place)
-        except (OpsError, OSError, ValueError, KeyError, IndexError) as exc:
+            kind = "incr" if incremental.is_incremental(place) else kind
+            return self._read_sound(place, kind)
+        except (OpsError, OSError, ValueError, KeyError, IndexError, struct.error) as exc:
             begun = datetime.fromtimestamp(place.stat().st_mtime, timezone.utc)
             why = str(exc) or type(exc).__name__
-            return Backup(place.name, "full", begun, begun, 0, "0/0", "0/0", 0, 0, "", "", problem=why)
+            return Backup(place.name, kind, begun, begun, 0, "0/0", "0/0", 0, 0, "", "", problem=why)
 
-    def _read_sound(self, place: Path) -> Backup:
+    def _read_sound(self, place: Path, kind: str) -> Backup:
         manifest = place / "backup_manifest"
         if place.name.endswith(PARTIAL) or not manifest.exists():
             raise OpsError("incomplete: it was never finished (no backup_manifest)")
-        content: dict[str, Any] = json.loads(manifest.read_text())
-        spans = content["WAL-Ranges"]
+        content = incremental.read_manifest(place)
+        spans = sorted(content["WAL-Ranges"], key=lambda span: int(span["Timeline"]))
         finished = datetime.fromtimestamp(manifest.stat().st_mtime, timezone.utc)
         label = read_text(place / "backup_label")
         control = run([self._program("pg_controldata"), "-D", str(place)]).stdout
         identity = re.search(r"Database system identifier:\s+(\d+)", control)
+        block = re.search(r"Database block size:\s+(\d+)", control)
         if not label:
             raise OpsError("incomplete: backup_label is missing")
-        if not identity:
+        if not identity or not block:
             raise OpsError("global/pg_control can't be read")
+        prior = self._prior(place)
         return Backup(
             label=place.name,
-            type="full",
+            type=kind,
             started=_label_time(label, finished),
             finished=finished,
             timeline=int(spans[-1]["Timeline"]),
             start_lsn=spans[0]["Start-LSN"],
             stop_lsn=spans[-1]["End-LSN"],
-            bytes=sum(file["Size"] for file in content["Files"]),
+            bytes=incremental.restored_bytes(place, content, int(block.group(1))),
             major=int(read_text(place / "PG_VERSION").strip()),
             system_identifier=identity.group(1),
             manifest_sha256=sha256_of(manifest),
+            prior=prior.label if prior else "",
         )
 
+    def _prior(self, place: Path) -> Backup | None:
+        """What an incremental backup builds on, None for a full one. Raises OpsError where that can't be used."""
+        before = incremental.prior(place)
+        if before is None:
+            return None
+        prior = self._read(before)
+        if prior.problem.startswith(incremental.BROKEN):
+            raise OpsError(prior.problem)
+        if prior.problem:
+            raise OpsError(f"{incremental.BROKEN}: {prior.label}, on which {place.name} builds: {prior.problem}")
+        return prior
+
     def examined(self, backup: Backup) -> Backup:
-        return backup
+        if backup.problem or backup.type == "full":
+            return backup
+        try:
+            why = incremental.altered(incremental.chain(Path(self.backup_directory(backup))))
+        except (OpsError, OSError, ValueError, KeyError) as exc:
+            why = str(exc)
+        return replace(backup, problem=why)
 
     def health(self) -> list[dict[str, Any]]:
         return []
@@ -116,11 +148,19 @@ class NativeRepository:
         self, backup: Backup, data_dir: Path, tablespace_dir: Path, places: Mapping[str, Path] | None = None
     ) -> None:
         source = Path(self.backup_directory(backup))
+
+        def place_of(oid: str) -> Path:
+            return (places or {}).get(oid, tablespace_dir / oid)
+
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        members = incremental.chain(source)
+        if len(members) > 1:
+            incremental.combine(self._program, members, data_dir, place_of)
+            return
         run(["cp", "-a", "--reflink=auto", f"{source}/.", str(data_dir)], guarded=True)
         data_dir.chmod(0o700)
         for link in (data_dir / "pg_tblspc").iterdir():
-            place = (places or {}).get(link.name, tablespace_dir / link.name)
+            place = place_of(link.name)
             place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             run(
                 ["cp", "-a", "--reflink=auto", str((source / "pg_tblspc" / link.name).resolve()), str(place)],
@@ -132,7 +172,7 @@ class NativeRepository:
     def restore_command(self, data_dir: Path) -> str:
         del data_dir
         # A percent sign in a restore_command is written twice.
-        return f"cp {shlex.quote(str(self.wal_path)).replace('%', '%%')}/%f \"%p\""
+        return f'cp {shlex.quote(str(self.wal_path)).replace("%", "%%")}/%f "%p"'
 
     def keep_wal(self, file: Path, data_dir: Path) -> None:
         del data_dir

@@ -300,4 +300,5 @@ def _backup(entry: dict[str, Any], database: tuple[str, str], problem: str) -> B
         system_identifier=identity,
         manifest_sha256="",
         problem=problem,
+        prior=entry.get("prior") or "",
     )

@@ -13,6 +13,7 @@ from pathlib import Path
 from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError
 from ansible_collections.boringdb.ops.plugins.module_utils._core.process import failure, run, tail
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import lsn
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.repository_native_chain import chain
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.verify_report import Report, Subject, few
 
 _AVAILABLE = "SELECT count(*) FROM pg_catalog.pg_available_extensions WHERE name = 'amcheck'"
@@ -22,7 +23,7 @@ _CANNOT = re.compile(r"must be shut down|is not compatible|is needed by|cannot b
 
 
 def report_backup_bytes(subject: Subject, report: Report) -> None:
-    """Every file of the backup in the repository has the digest its manifest names."""
+    """Every file of the backup in the repository, and of what it builds on, has the digest its manifest names."""
     name = "backup_bytes"
     given = subject.params["backup_dir"]
     report.begin()
@@ -37,12 +38,22 @@ def report_backup_bytes(subject: Subject, report: Report) -> None:
     if tar and subject.major < 18:
         report.skip(name, "pg_verifybackup reads tar files from version 18 on", required=True)
         return
-    argv = [subject.server.program("pg_verifybackup"), "--quiet"]
-    note = ""
-    if tar or not _has_wal(folder):
-        argv.append("--no-parse-wal")
-        note = "its log was not looked at"
-    _Program(subject, report, name, "every file as in backup_manifest").run([*argv, str(folder)], note)
+    try:
+        members = chain(folder)
+    except OpsError as exc:
+        report.judge(name, False, expected="a whole chain of backups", actual="a broken one", message=str(exc))
+        return
+    words, note = [], ""
+    for member in members:
+        argv = [subject.server.program("pg_verifybackup"), "--quiet"]
+        if tar or not _has_wal(member):
+            argv.append("--no-parse-wal")
+            note = "its log was not looked at"
+        words.append([*argv, str(member)])
+    expected = "every file as in backup_manifest"
+    if len(members) > 1:
+        expected += f", in {len(members)} backups that build on each other"
+    _Program(subject, report, name, expected).run(*words, note=note)
 
 
 def _has_wal(folder: Path) -> bool:
@@ -125,26 +136,31 @@ class _Program:
     expected: str
     needed: bool = True
 
-    def run(self, argv: list[str], note: str = "") -> None:
-        """Run it; what it found wrong becomes one line. `needed`: whether not to run is an error."""
-        try:
-            done = run(argv, check=False, timeout=self.subject.params["timeout"])
-        except OpsError as exc:
-            self.report.skip(self.name, str(exc), required=self.needed)
-            return
-        program = Path(argv[0]).name
-        if done.returncode < 0:
-            self.report.skip(self.name, f"{program} was killed by signal {-done.returncode}", required=self.needed)
-            return
-        # pg_amcheck tells damage (2) from trouble of its own (1); the others do not.
-        if _CANNOT.search(done.stderr) or (program == "pg_amcheck" and done.returncode == 1):
-            self.report.skip(self.name, failure(done), required=self.needed)
-            return
-        found = _problems(done.stdout, done.stderr)
-        good = done.returncode == 0
-        message = note if good else few(found, 3) or tail(done.stderr) or tail(done.stdout)
-        actual = self.expected if good else f"{len(found) or 'some'} problems"
-        self.report.judge(self.name, good, expected=self.expected, actual=actual, message=message)
+    def run(self, *words: list[str], note: str = "") -> None:
+        """Run it, once or more; what it found wrong first becomes one line. `needed`: not to run is an error."""
+        for argv in words:
+            place = f"{Path(argv[-1]).name}: " if len(words) > 1 else ""
+            try:
+                done = run(argv, check=False, timeout=self.subject.params["timeout"])
+            except OpsError as exc:
+                self.report.skip(self.name, place + str(exc), required=self.needed)
+                return
+            program = Path(argv[0]).name
+            if done.returncode < 0:
+                why = f"{place}{program} was killed by signal {-done.returncode}"
+                self.report.skip(self.name, why, required=self.needed)
+                return
+            # pg_amcheck tells damage (2) from trouble of its own (1); the others do not.
+            if _CANNOT.search(done.stderr) or (program == "pg_amcheck" and done.returncode == 1):
+                self.report.skip(self.name, place + failure(done), required=self.needed)
+                return
+            if done.returncode != 0:
+                found = _problems(done.stdout, done.stderr)
+                message = place + (few(found, 3) or tail(done.stderr) or tail(done.stdout))
+                actual = f"{len(found) or 'some'} problems"
+                self.report.judge(self.name, False, expected=self.expected, actual=actual, message=message)
+                return
+        self.report.judge(self.name, True, expected=self.expected, actual=self.expected, message=note)
 
 
 def _problems(stdout: str, stderr: str) -> list[str]:

@@ -125,7 +125,7 @@ REPLICA: dict[str, tuple[dict[str, Any], list[str]]] = {
 }
 
 BACKUP: dict[str, tuple[dict[str, Any], list[str]]] = {
-    "incremental by native tools": ({"type": "incr"}, ["tool native takes full backups only (use type full or"]),
+    "incremental before 17": ({"type": "incr"}, ["incr needs PostgreSQL 17, this is 16 (use type full)"]),
     "no repository": ({"backup_path": "<bad>/none"}, ["the repository can't be reached: no directory ", "/none"]),
     "repository and archive missing": (
         {"backup_path": "<bad>/none", "wal_path": "<bad>/gone"},

@@ -52,12 +52,7 @@ CASES: dict[str, tuple[str, list[str], dict[str, Any], list[str]]] = {
         {"cluster": "idle"},
         ["refused: idle has no running primary (db3 is absent)"],
     ),
-    "incremental by native tools": (
-        "backup",
-        [],
-        {"backup_type": "incr"},
-        ["refused: tool native takes full backups only"],
-    ),
+    "incremental before 17": ("backup", [], {"backup_type": "incr"}, ["refused: incr needs PostgreSQL 17, this is 16"]),
     "unknown kind of backup": ("backup", [], {"backup_type": "half"}, ["backup_type must be one of", "half"]),
     "two primaries": (
         "provision",

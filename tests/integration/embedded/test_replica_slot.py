@@ -212,6 +212,11 @@ def test_a_repository_that_does_not_fit_is_refused(source: Source, make_server: 
 
 def test_a_killed_copy_of_the_repository_is_begun_again(source: Source, make_server: Callable[..., Server]) -> None:
     standby = make_server("s1", initdb=False)
+    source.as_owner("mkdir", str(source.home / "space"))
+    source.sql(f"CREATE TABLESPACE space LOCATION '{source.home}/space'")
+    source.sql("CREATE TABLE apart TABLESPACE space AS TABLE t")
+    source.backup()
+    repository = source.tree(source.backups)
     slow = source.home / "bin"
     slow.mkdir()
     (slow / "cp").write_text('#!/bin/sh\n/bin/cp "$@"\ntouch "$BORINGDB_COPIED"\nsleep 60\n')
@@ -242,6 +247,9 @@ def test_a_killed_copy_of_the_repository_is_begun_again(source: Source, make_ser
     begin(standby, source.server, **from_repository(source))
     await_rows(standby, "1 2 3")
     assert not left.exists() and alive(standby.pid or 0) and rows(standby) == "1 2 3"
+    # A copy that was not finished leads nowhere: what is cleared with it is its own.
+    assert source.tree(source.backups) == repository
+    assert standby.psql("SELECT count(*) FROM apart") == "3"
 
 
 def command_lines() -> list[str]:

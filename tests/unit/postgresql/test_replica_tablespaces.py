@@ -85,6 +85,14 @@ def test_other_files_beside_a_clone_s_are_kept(ground: Ground) -> None:
     assert ground.left() == ["lost+found", "space"]
 
 
+def test_a_copy_that_still_leads_into_the_repository_is_cleared_alone(ground: Ground) -> None:
+    spaces.begin(ground.data, [], copied=True)
+    ground.write()
+    ground.link()
+    spaces.clear(ground.data)
+    assert ground.left() == ["PG_16_202307071", "space"]
+
+
 def test_without_tablespaces_nothing_is_noted(ground: Ground) -> None:
     spaces.begin(ground.data, [])
     assert ground.left() == ["space"]
