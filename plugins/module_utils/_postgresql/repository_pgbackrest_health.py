@@ -39,5 +39,20 @@ def health(stanza: Mapping[str, Any], told: Callable[[str], str]) -> list[dict[s
     return found
 
 
+def what_is_gone(stanza: str, listing: Callable[..., Any]) -> str:
+    """What is lost of a repository that was there; empty where there may never have been such a stanza.
+
+    To pgBackRest it is all the same, and its advice to create the stanza would bury what is left.
+    """
+    if not listing():
+        return "the repository can't be reached: there is nothing where it should be; is it mounted?"
+    backups, wal = (listing(f"{kind}/{stanza}") for kind in ("backup", "archive"))
+    if backups and not wal:
+        return f"the WAL archive can't be reached: archive/{stanza} is gone from the repository"
+    if wal and not backups:
+        return f"the backups can't be reached: backup/{stanza} is gone from the repository"
+    return ""
+
+
 def _time(seconds: int) -> str:
     return stamp(datetime.fromtimestamp(seconds, timezone.utc))

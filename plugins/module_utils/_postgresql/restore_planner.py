@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.boringdb.ops.plugins.module_utils._core.checks import Check, failed, passed, skipped
-from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError
+from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import Damaged, OpsError
 from ansible_collections.boringdb.ops.plugins.module_utils._core.module import Params
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import (
     lsn,
@@ -83,7 +83,8 @@ class Planner:
         try:
             archive = Archive(repository, self.server.program("pg_waldump"), scratch)
         except OpsError as exc:
-            raise self.failing("repository", "reachable", str(exc)) from exc
+            name = "wal_continuity" if isinstance(exc, Damaged) else "repository"
+            raise self.failing(name, "reachable", str(exc)) from exc
         try:
             plan = restore_plan.make(archive, backup, self.params, self.dice)
         except OpsError as exc:
@@ -244,5 +245,6 @@ class Planner:
         text = str(exc) if isinstance(exc, OpsError) else f"{exc.strerror}: {exc.filename}"  # type: ignore[attr-defined]
         if not any(check.status == "failed" for check in self.checks):
             name = "disk_space" if os.strerror(errno.ENOSPC) in text else "restore"
+            name = "backup_bytes" if isinstance(exc, Damaged) else name
             self.checks.append(failed(name, expected="restored", actual="not restored", message=text))
         return OpsError(text, **{**self.facts, "checks": [check.to_dict() for check in self.checks]})
