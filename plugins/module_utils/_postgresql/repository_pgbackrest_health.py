@@ -44,14 +44,11 @@ def what_is_gone(stanza: str, listing: Callable[..., Any]) -> str:
 
     To pgBackRest it is all the same, and its advice to create the stanza would bury what is left.
     """
-    if not listing():
+    # Of a place that is not there, too, it lists the place itself.
+    anything, wal = (set(listing(*place)) - {"."} for place in ([], [f"archive/{stanza}"]))
+    if not anything:
         return "the repository can't be reached: there is nothing where it should be; is it mounted?"
-    backups, wal = (listing(f"{kind}/{stanza}") for kind in ("backup", "archive"))
-    if backups and not wal:
-        return f"the WAL archive can't be reached: archive/{stanza} is gone from the repository"
-    if wal and not backups:
-        return f"the backups can't be reached: backup/{stanza} is gone from the repository"
-    return ""
+    return f"the backups can't be reached: backup/{stanza} is gone from the repository" if wal else ""
 
 
 def _time(seconds: int) -> str:

@@ -32,6 +32,8 @@ _UNREACHABLE = re.compile(
     # A connection that ends in the middle of a file.
     r"|client state is 'data-\w+' but expected 'idle'"
 )
+#: Of `info`, which has read the backups' catalogue by then. Its hint to create the stanza would bury what is left.
+_NO_ARCHIVE = re.compile(r"unable to open missing file '[^']*/archive/[^/']+/archive\.info'")
 #: A stored file that is not what was written, or is gone, seen while it is restored: by then the key is known to fit.
 _DAMAGE = re.compile(
     r"(?:lz4|zst|gz|bz2) error: |unable to (?:flush|decompress|open missing file)|checksum '\w+' does not match"
@@ -127,7 +129,11 @@ class Pgbackrest:
         if unknown:
             return f"pgBackRest knows no repository {unknown.group(1)} on this host; name one of its repoN options"
         if "has a stanza-create been performed" in text:
-            return f"the repository has no stanza {self.stanza}; create it with stanza-create or correct its name"
+            return (
+                f"the WAL archive can't be reached: archive/{self.stanza} is gone from the repository"
+                if command == "info" and _NO_ARCHIVE.search(text)
+                else f"the repository has no stanza {self.stanza}; create it with stanza-create or correct its name"
+            )
         found = _ERROR.search(text)
         number = int(found.group(1)) if found else code
         return f"pgbackrest {command} of stanza {self.stanza} failed with error {number}: {said or 'it said nothing'}"

@@ -76,12 +76,23 @@ def test_a_backup_that_is_damaged_is_told_as_that(monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize(("there", "says"), [
     ([], "the repository can't be reached: there is nothing where it should be; is it mounted?"),
-    (["", "backup/demo"], "the WAL archive can't be reached: archive/demo is gone from the repository"),
     (["", "archive/demo"], "the backups can't be reached: backup/demo is gone from the repository"),
     ([""], ""),
-], ids=["not mounted", "no archive", "no backups", "another stanza"])  # fmt: skip
+], ids=["not mounted", "no backups", "another stanza"])  # fmt: skip
 def test_what_is_gone_of_a_repository_is_told(there: list[str], says: str) -> None:
-    assert what_is_gone("demo", lambda place="": {"something": {}} if place in there else {}) == says
+    assert what_is_gone("demo", lambda place="": {".": {}, **({"x": {}} if place in there else {})}) == says
+
+
+def test_an_archive_that_is_gone_is_not_a_stanza_that_was_never_made() -> None:
+    text = (
+        "[FileMissingError] unable to load info file '/r/archive/demo/archive.info' or "
+        "'/r/archive/demo/archive.info.copy':\n"
+        "FileMissingError: raised from remote-0 ssh protocol on 'vault': unable to open missing file "
+        "'/r/archive/demo/archive.info' for read\nHINT: has a stanza-create been performed?"
+    )
+    program = Pgbackrest("demo", "/etc/pgbackrest.conf")
+    assert program.told("info", text) == "the WAL archive can't be reached: archive/demo is gone from the repository"
+    assert program.told("check", text).startswith("the repository has no stanza demo; create it")
 
 
 def test_health_tells_every_repository() -> None:
