@@ -99,7 +99,7 @@ def tablespace_lost(ground: Ground) -> Iterator[Variables]:
 
 @fault(
     "a tablespace made after the backup, at a place that the drill host has not got", "target_reached",
-    says=r"/srv/later", variables=in_live, ground="lab",
+    says=r"directory \"/srv/later\" does not exist", variables=in_live, ground="lab",
 )  # fmt: skip
 def tablespace_made_later(ground: Ground) -> Iterator[Variables]:
     ground.ready({})

@@ -200,10 +200,16 @@ class Planner:
             raise self.failing("capacity", f"{needed >> 20} MB", message)
 
     def await_promotion(self) -> None:
-        """Wait until recovery has ended. Raises OpsError where it takes too long."""
-        with self.server.connect() as connection:
-            query = "SELECT pg_is_in_recovery()"
-            done = await_condition(lambda: not connection.execute(query).fetchone()[0], self.params["timeout"])
+        """Wait until recovery has ended. Raises OpsError where it takes too long, or the server ends instead."""
+        query = "SELECT pg_is_in_recovery()"
+        try:
+            with self.server.connect() as connection:
+                done = await_condition(lambda: not connection.execute(query).fetchone()[0], self.params["timeout"])
+        except OpsError as exc:
+            # The connection was cut off; why, only its log tells.
+            if await_condition(lambda: not self.server.running(), 10):
+                raise OpsError(f"the server on port {self.server.port} ended: {self.server.last_words()}") from exc
+            raise
         if not done:
             raise OpsError(f"still in recovery after {self.params['timeout']} s")
 
