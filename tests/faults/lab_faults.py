@@ -83,8 +83,8 @@ def tablespace_file_missing(ground: Ground) -> Iterator[Variables]:
 
 
 @fault(
-    "a tablespace whose place is empty on the source when it is backed up", "relations_readable", says=r"XX",
-    variables=in_live, ground="lab",
+    "a tablespace whose place is empty on the source when it is backed up", "relations_readable",
+    says=r"shop.parcel: could not open file .pg_tblspc/", variables=in_live, ground="lab",
 )  # fmt: skip
 def tablespace_lost(ground: Ground) -> Iterator[Variables]:
     on = lab(ground).on
