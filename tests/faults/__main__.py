@@ -11,13 +11,16 @@ import argparse
 import signal
 import sys
 import time
+from collections.abc import Iterator
+from dataclasses import replace
 from types import FrameType
 
 # They register themselves.
 # pylint: disable-next=unused-import
-from tests.faults import drill_faults, lab_faults, ledger_faults, repository_faults, source_faults  # noqa: F401
+from tests.faults import drill_faults, far_faults, lab_faults, ledger_faults, repository_faults, source_faults  # noqa: F401
 from tests.faults.clean import Clean, clean_drills
-from tests.faults.fault import FAULTS, Caught, Fault, NotHere
+from tests.faults.drill_host import NotHere
+from tests.faults.fault import FAULTS, Caught, Fault, not_undone
 from tests.faults.ground import Ground
 from tests.faults.lab_ground import LabGround
 from tests.faults.process import Broken
@@ -35,7 +38,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--table", action="store_true", help="write docs/faults.md of what the last runs have caught")
     parser.add_argument("--clean", type=int, metavar="N", help="only this many clean drills, and no faults")
     parser.add_argument("--ground", choices=["embedded", "lab"], help="this ground only; the lab needs root")
-    parser.add_argument("--keep", action="store_true", help="keep the ground afterwards")
+    parser.add_argument("--keep", action="store_true", help="keep the ground afterwards; the lab's is gone on with")
     return parser.parse_args()
 
 
@@ -49,7 +52,8 @@ def show(caught: Caught) -> None:
     """One line, and one more for each thing that was not as it must be."""
     word = "MISSED" if caught.misses else "caught"
     checks = ",".join(caught.checks) or "refused"
-    print(f"{word}  {caught.fault:<26} check={checks} verdict={caught.verdict}  {caught.seconds:.1f}", flush=True)
+    said = f"check={checks} verdict={caught.verdict}"
+    print(f"{word}  {caught.ground:<8} {caught.fault:<30} {said}  {caught.seconds:.1f}", flush=True)
     for miss in caught.misses:
         print(f"        {miss}", flush=True)
 
@@ -63,18 +67,50 @@ def show_clean(clean: Clean) -> None:
         print(f"        {clean.alarm}", flush=True)
 
 
+def show_undone(misses: list[str], seconds: float) -> None:
+    """One line for the drill that follows the faults of a kind."""
+    print(f"{'MISSED' if misses else 'undone'}  the same drill with the faults above undone  {seconds:.1f}", flush=True)
+    for miss in misses:
+        print(f"        {miss}", flush=True)
+
+
+def by_kind(chosen: list[Fault]) -> list[list[Fault]]:
+    """The faults that are shown by the same kind of drill together, in the order of the first of each."""
+    kinds: dict[object, list[Fault]] = {}
+    for one in chosen:
+        kinds.setdefault(getattr(one, "variables", None), []).append(one)
+    return list(kinds.values())
+
+
+def met(ground: Ground, chosen: list[Fault]) -> Iterator[Caught]:
+    """Each fault; on a ground that shares the proof, one more drill for all faults of a kind."""
+    for group in by_kind(chosen) if ground.shares_the_proof else [[one] for one in chosen]:
+        caught = []
+        ground.spoil()
+        for one in group:
+            try:
+                caught.append(one.prove(ground))
+            except NotHere as why:
+                print(f"not shown here: {one.name}: {why}", flush=True)
+                continue
+            show(caught[-1])
+            keep(caught=replace(caught[-1], misses=["not proven to be undone"]))
+        if ground.shares_the_proof and caught and isinstance(group[0], Fault):
+            begun = time.monotonic()
+            misses = not_undone(ground, group[0].variables(ground))
+            show_undone(misses, time.monotonic() - begun)
+            caught = [replace(one, misses=[*one.misses, *misses]) for one in caught]
+        ground.sound()
+        yield from caught
+
+
 def prove(ground: Ground, chosen: list[Fault], drills: int) -> tuple[list[Caught], list[Clean]]:
     """Every chosen fault, then the clean drills; each result is shown and kept as it comes."""
     caught: list[Caught] = []
     clean: list[Clean] = []
-    for one in chosen:
-        try:
-            caught.append(one.prove(ground))
-        except NotHere as why:
-            print(f"not shown here: {one.name}: {why}", flush=True)
-            continue
-        show(caught[-1])
-        keep(caught=caught[-1])
+    for one in met(ground, chosen):
+        caught.append(one)
+        keep(caught=one)
     for result in clean_drills(ground, drills):
         clean.append(result)
         show_clean(result)
@@ -87,7 +123,7 @@ def on_both_grounds(options: argparse.Namespace, chosen: list[Fault], drills: in
     caught: list[Caught] = []
     clean: list[Clean] = []
     for place, made in (("embedded", Ground), ("lab", LabGround)):
-        here = [fault for fault in chosen if fault.ground == place]
+        here = [fault for fault in chosen if place in fault.grounds]
         drills_here = drills if place == "embedded" else 0
         if options.ground not in (None, place) or not (here or drills_here):
             continue
@@ -118,7 +154,8 @@ def main() -> int:
         return 2
     if options.list:
         for one in FAULTS:
-            print(f"{one.name:<26} {one.ground:<9} {one.what}")
+            if options.ground in (None, *one.grounds):
+                print(f"{one.name:<30} {','.join(one.grounds):<13} {one.what}")
         return 0
     if options.table:
         unclaimed = write_page()

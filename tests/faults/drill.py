@@ -66,7 +66,8 @@ class Drill:
 
 
 def drill(ground: Ground, variables: Mapping[str, Any]) -> Drill:
-    """Run the playbook once. Raises Broken unless it leaves exactly one more record."""
+    """Run the playbook once, after what is due. Raises Broken unless it leaves exactly one more record."""
+    ground.ready({**variables})
     before = records(ground)
     root = Path(variables.get("restore_drill_root") or ground.drill_root)
     begun = time.monotonic()

@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import shutil
-import socket
-import subprocess
-import threading
-import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
-from pathlib import Path
 
-from tests.faults.fault import NotHere, fault
-from tests.faults.ground import CLUSTER, Ground, Variables
-from tests.modules import OWNER, ROOT
+from tests.faults.fault import fault
+from tests.faults.ground import Ground
+from tests.faults.supplies import Variables
 
 
 @fault("a target time before the backup", "target_in_window", says=r"outside the window .*not consistent yet")
@@ -71,29 +63,27 @@ def rto_missed(ground: Ground) -> Iterator[Variables]:
 
 @fault("a required check that can't run here", "structure", verdict="error", says=r"amcheck is not there")
 def required_check_cannot_run(ground: Ground) -> Iterator[Variables]:
-    del ground
-    yield {"restore_drill_required": ["structure"]}
+    with ground.drill_host.without_amcheck():
+        yield {"restore_drill_required": ["structure"]}
 
 
 @fault("the drill host's port taken", "port_free", says=r"port \d+ is taken on this host")
 def port_taken(ground: Ground) -> Iterator[Variables]:
-    with socket.socket() as other:
-        other.bind(("127.0.0.1", ground.first_port + 8))
-        other.listen()
-        yield {}
+    with ground.drill_host.port_taken() as own:
+        yield own
 
 
 @fault("too little room on the drill host", "disk_space", says=r"has \d+ MB free, the restore needs \d+ MB")
 def disk_too_small(ground: Ground) -> Iterator[Variables]:
-    with small_disk(ground, "size=24m") as place:
-        yield {"restore_drill_root": str(place)}
+    with ground.drill_host.small_disk("size=24m") as own:
+        yield own
 
 
 @fault("the disk fills up during the restore", "disk_space", says=r"No space left on device")
 def disk_full(ground: Ground) -> Iterator[Variables]:
     # Room for the bytes, but not for as many files: nothing can know that beforehand.
-    with small_disk(ground, "size=2g,nr_inodes=200") as place:
-        yield {"restore_drill_root": str(place)}
+    with ground.drill_host.small_disk("size=2g,nr_inodes=200") as own:
+        yield own
 
 
 @fault(
@@ -103,58 +93,14 @@ def disk_full(ground: Ground) -> Iterator[Variables]:
     leaves=True,
 )
 def teardown_hindered(ground: Ground) -> Iterator[Variables]:
-    if not ROOT:
-        raise NotHere("making a file that the copy's account can't remove needs root")
-    copy = ground.drill_root / CLUSTER / "data"
-    ended = threading.Event()
-
-    def hinder() -> None:
-        while not ended.is_set():
-            if (copy / "postmaster.pid").exists():
-                (copy / "boringdb/foreign").mkdir()
-                (copy / "boringdb/foreign/file").touch()
-                return
-            time.sleep(0.01)
-
-    thread = threading.Thread(target=hinder)
-    thread.start()
-    try:
-        yield {}
-    finally:
-        ended.set()
-        thread.join()
-        # What else is left of the copy is for the next drill to clean up.
-        shutil.rmtree(copy / "boringdb/foreign", ignore_errors=True)
+    with ground.drill_host.hindered() as own:
+        yield own
 
 
-@fault("the drill host does not answer", "teardown", verdict="error", says=r"Connection refused")
+@fault(
+    "the drill host does not answer", "teardown", verdict="error",
+    says=r"Connection refused|No route to host|timed out",
+)  # fmt: skip
 def drill_host_unreachable(ground: Ground) -> Iterator[Variables]:
-    # A port that nothing listens on: refused at once, as by a host whose sshd is down.
-    gone = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 9}
-    inventory = ground.evidence / "gone.json"
-    inventory.write_text(json.dumps({"all": {"hosts": {"gone": gone}}}))
-    ground.inventories.append(inventory)
-    try:
-        yield {"drill_host": "gone"}
-    finally:
-        ground.inventories.remove(inventory)
-
-
-@contextlib.contextmanager
-def small_disk(ground: Ground, options: str) -> Iterator[Path]:
-    """A filesystem of its own for the copy. Raises NotHere where none can be mounted."""
-    if not ROOT:
-        raise NotHere("mounting a small filesystem needs root")
-    place = ground.home / "disk"
-    place.mkdir(exist_ok=True)
-    made = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"{options},mode=0700,uid={OWNER}", "boringdb-faults", str(place)],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    if made.returncode:
-        raise NotHere(f"no filesystem can be mounted: {made.stderr.strip()}")
-    try:
-        yield place
-    finally:
-        subprocess.run(["umount", str(place)], check=True)
-        shutil.rmtree(place)
+    with ground.drill_host.unreachable() as own:
+        yield own

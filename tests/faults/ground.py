@@ -11,12 +11,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tests.faults.drill_host import EmbeddedDrillHost
+from tests.faults.field import EmbeddedField
 from tests.faults.leftovers import left_behind
 from tests.faults.process import PROGRAMS, Broken, await_, module, playbook, run
+from tests.faults.supplies import DrillHost, Field, Variables
 from tests.modules import REPO
 from tests.ports import free_ports
 
-Variables = dict[str, Any]
 HOME = Path(os.environ.get("BORINGDB_HOME") or f"/var/tmp/boringdb-faults-{os.getuid()}")
 CLUSTER = "orders"
 CANARY = {"name": "prices", "database": "postgres", "query": "SELECT id, cents FROM shop.price ORDER BY id"}
@@ -41,13 +43,19 @@ GRANT SELECT ON shop.customer TO reporting;
 class Ground:
     """`live` is the cluster's own repository, `field` a copy of it as it was after the load, to be damaged."""
 
+    name = "embedded"
+    #: Whether one drill proves that several faults were undone, because a drill takes long here.
+    shares_the_proof = False
+
     def __init__(self, home: Path = HOME) -> None:
         self.home = home
         self.log = home.with_name(home.name + ".log")
         self.evidence = home.with_name(home.name + ".evidence")
         self.secrets = home.with_name(home.name + ".secrets")
         self.ledger = self.evidence / "ledger"
-        self.live, self.field, self.pristine = (home / name for name in ("repository", "field", "pristine"))
+        self.live = home / "repository"
+        self.field: Field = EmbeddedField(self)
+        self.drill_host: DrillHost = EmbeddedDrillHost(self)
         self.drill_root = home / "drill"
         self.data, self.socket = home / "db1/data", home / "db1/run"
         self.first_port = 0
@@ -69,8 +77,8 @@ class Ground:
         for _segment in range(5):
             self.write(3)
             self.archive()
-        run("cp", "-a", "--reflink=auto", self.live, self.pristine)
-        self.reset_field()
+        assert isinstance(self.field, EmbeddedField)
+        self.field.make()
 
     def down(self) -> None:
         """Stop what runs below our folder, and remove all of it."""
@@ -158,29 +166,29 @@ class Ground:
         """Start it again."""
         module("instance", state="started", **self.server)
 
-    # --- the repository -------------------------------------------------------------------------------------
+    def manifest(self) -> str:
+        """What the newest manifest says."""
+        return (self.data / "boringdb/manifest.json").read_text()
 
-    def reset_field(self) -> None:
-        """Make the field a fresh copy of the repository as it was."""
-        shutil.rmtree(self.field, ignore_errors=True)
-        run("cp", "-a", "--reflink=auto", self.pristine, self.field)
+    def put_manifest(self, text: str) -> None:
+        """Have it say something else; in place, so that its owner and mode stay."""
+        (self.data / "boringdb/manifest.json").write_text(text)
+
+    # --- the drill ------------------------------------------------------------------------------------------
+
+    def spoil(self) -> None:
+        """From here on something is damaged, which `sound` ends."""
+
+    def sound(self) -> None:
+        """Nothing is damaged."""
+
+    def ready(self, variables: Variables) -> None:
+        """Do what is due before a drill with these variables."""
 
     @property
-    def field_backup(self) -> Path:
-        """The one backup in the field."""
-        return next(path for path in (self.field / "backup").iterdir() if not path.name.startswith("."))
-
-    def field_start(self) -> str:
-        """The WAL segment that the field's backup begins in."""
-        control = run(PROGRAMS / "pg_controldata", "-D", self.field_backup).stdout
-        found = re.search(r"REDO WAL file:\s+(\w+)", control)
-        assert found
-        return found.group(1)
-
-    def field_segments(self) -> list[Path]:
-        """The field's WAL segments that lie wholly behind the backup, the oldest first."""
-        names = (path for path in (self.field / "wal").iterdir() if re.fullmatch(r"[0-9A-F]{24}", path.name))
-        return sorted(path for path in names if path.name > self.field_start())
+    def copy(self) -> Path:
+        """Where the drill restores to."""
+        return self.drill_root / CLUSTER / "data"
 
     def relation_file(self, relation: str) -> str:
         """A relation's first file, below any data directory."""
@@ -188,9 +196,11 @@ class Ground:
 
     def field_variables(self) -> Variables:
         """Have a drill restore from the field."""
-        return {"db_backup_path": str(self.field / "backup"), "db_wal_path": str(self.field / "wal")}
+        return {"db_backup_path": f"{self.home}/field/backup", "db_wal_path": f"{self.home}/field/wal"}
 
-    # --- the drill host -------------------------------------------------------------------------------------
+    def live_variables(self) -> Variables:
+        """Have a drill restore from what the source writes to."""
+        return {}
 
     def own_variables(self) -> Variables:
         """What every drill on this ground is given."""

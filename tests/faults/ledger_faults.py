@@ -37,7 +37,7 @@ class LedgerFault:
     kind: str
     damage: Damage
     witnessed: bool = False
-    ground: str = "embedded"
+    grounds: tuple[str, ...] = ("embedded",)
 
     def prove(self, ground: Ground) -> Caught:
         """Damage a copy of the ledger, verify it twice over, and verify the undamaged one."""
@@ -59,7 +59,8 @@ class LedgerFault:
             whole = others(ground, ground.ledger, witness)
             misses += [f"with the fault undone: {who} says {sorted(whole)}"] if whole else []
         checks = sorted(by_playbook & by_auditor)
-        return Caught(self.name, checks, "failed", f"{self.kind} in the ledger", time.monotonic() - begun, misses)
+        seconds = time.monotonic() - begun
+        return Caught(self.name, ground.name, checks, "failed", f"{self.kind} in the ledger", seconds, misses)
 
 
 def _by_playbook(ground: Ground, ledger: Path, head: str | None) -> set[str]:

@@ -12,18 +12,17 @@ from collections.abc import Iterator
 from typing import Any
 
 from tests.faults.fault import fault, in_live
-from tests.faults.ground import ROLE, Ground, Variables
+from tests.faults.ground import ROLE, Ground
+from tests.faults.supplies import Variables
 
 
 @contextlib.contextmanager
 def phantom(ground: Ground) -> Iterator[dict[str, Any]]:
     """A backup whose manifest says what is done to it here."""
-    path = ground.data / "boringdb" / "manifest.json"
     with ground.backup_around():
-        manifest = json.loads(path.read_text())
+        manifest = json.loads(ground.manifest())
         yield manifest
-        # In place: the file's owner and mode stay.
-        path.write_text(json.dumps(manifest))
+        ground.put_manifest(json.dumps(manifest))
 
 
 def first(items: Iterator[Any]) -> Any:
@@ -171,10 +170,11 @@ def sequence_behind(ground: Ground) -> Iterator[Variables]:
 
 def small_rpo(ground: Ground) -> Variables:
     """An objective that the newest commit has missed by the time that a drill asks for it."""
+    ground.ready({})
     ground.write(1)
     ground.archive()
     time.sleep(1.5)  # the age itself is the fault
-    return {"db_rpo_seconds": 1}
+    return {**ground.live_variables(), "db_rpo_seconds": 1}
 
 
 @fault(

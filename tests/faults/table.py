@@ -23,14 +23,22 @@ caught when
 - exactly the required checks named below did not pass, and no other one;
 - the line that tells the cause names what was done;
 - nothing was left on the drill host: no file of the copy, no process, no lock that is held;
-- the same drill verifies as soon as the fault is undone.
+- the same drill verifies as soon as the fault is undone. On the lab, where a drill takes longer, one drill proves it
+  for all faults of a kind in a run: a damage that was not undone would show in each of the faults after it.
+
+There are two grounds. `embedded`: one machine, the native tool, no root. `lab`: three Debian hosts, which are a primary
+with a tablespace, an encrypted pgBackRest repository, and a drill host; a second repository lies in an S3 store behind
+TLS. A fault is the same on both: only what does the damage differs. What pgBackRest stores is compressed and encrypted,
+so a flipped byte is one of the stored file, and pgBackRest is the first to see it. Where a fault shows in another
+check there, it has two lines.
 
 A *phantom* is an object that the backup's manifest names and the backup does not hold: what a backup that lost it
 looks like. For the ledger, the playbook `verify_evidence` and the independent program `tools/audit_evidence.py` must
 both name the kind of the change, and both be content without it.
 
-`subscription_in_source` is a trap rather than a fault: its drill has to verify, and the publisher's log must hold no
-connection from the drill host. `teardown_hindered` leaves files, and has to say so.
+Four are traps rather than faults: their drill has to verify. `subscription_in_source`: the publisher's log must hold no
+connection from the drill host. `synchronous_in_source`: the copy commits something. `first_repository_gone`: the backup
+is the second repository's. `teardown_hindered` leaves files, and has to say so.
 
 | fault | what is done | ground | caught by | verdict |
 |---|---|---|---|---|
@@ -52,19 +60,19 @@ This page is written by `python -m tests.faults --table` from the results of the
 
 
 def load() -> dict[str, Any]:
-    """The results so far: `faults` by name, `clean` by number."""
+    """The results so far: those of each ground by the fault's name, `clean` by number."""
     try:
         result: dict[str, Any] = json.loads(RESULTS.read_text())
         return result
     except FileNotFoundError:
-        return {"faults": {}, "clean": {}}
+        return {"embedded": {}, "lab": {}, "clean": {}}
 
 
 def keep(caught: Caught | None = None, clean: Clean | None = None) -> None:
     """Keep one more result."""
     results = load()
     if caught:
-        results["faults"][caught.fault] = asdict(caught)
+        results[caught.ground][caught.fault] = asdict(caught)
     if clean:
         results["clean"][str(clean.number)] = asdict(clean)
     RESULTS.parent.mkdir(exist_ok=True)
@@ -76,12 +84,18 @@ def write_page() -> list[str]:
     results = load()
     rows, unclaimed = [], []
     for fault in FAULTS:
-        found = results["faults"].get(fault.name)
-        if not found or found["misses"]:
-            unclaimed.append(fault.name)
-            continue
-        checks = ", ".join(f"`{check}`" for check in found["checks"]) or "refused at once"
-        rows.append(f"| `{fault.name}` | {fault.what} | {fault.ground} | {checks} | {found['verdict']} |\n")
+        shown: dict[tuple[str, str], list[str]] = {}
+        for ground in fault.grounds:
+            found = results[ground].get(fault.name)
+            if not found or found["misses"]:
+                unclaimed.append(f"{fault.name} ({ground})")
+                continue
+            checks = ", ".join(f"`{check}`" for check in found["checks"]) or "refused at once"
+            shown.setdefault((checks, found["verdict"]), []).append(ground)
+        rows += [
+            f"| `{fault.name}` | {fault.what} | {', '.join(grounds)} | {checks} | {verdict} |\n"
+            for (checks, verdict), grounds in shown.items()
+        ]
     drills = [
         f"| {int(number) + 1} | {item['state']} | {item['seed']} | verified |\n"
         for number, item in sorted(results["clean"].items(), key=lambda pair: int(pair[0]))

@@ -25,6 +25,10 @@ class OpsError(Exception):
         super().__init__(message)
 
 
+class Damaged(OpsError):
+    """What was stored could be read, and is not what was written."""
+
+
 @dataclass(frozen=True)
 class Reason:
     """One thing that stands in the way of an operation, and its remedy."""

@@ -20,11 +20,14 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError
+from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import Damaged, OpsError
 from ansible_collections.boringdb.ops.plugins.module_utils._core.process import run
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.repository import Backup
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.repository_pgbackrest_codec import decompress
-from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.repository_pgbackrest_health import health
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.repository_pgbackrest_health import (
+    health,
+    what_is_gone,
+)
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.repository_pgbackrest_program import Pgbackrest
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.repository_pgbackrest_retention import (
     Expiry,
@@ -111,7 +114,7 @@ class PgbackrestRepository:
         content = decompress(paths[0], stored)
         checksum = found.group(2) if found else None
         if checksum and hashlib.new("sha1", content, usedforsecurity=False).hexdigest() != checksum:
-            raise OpsError(f"WAL segment {name} is damaged in the archive: its checksum differs from its name's")
+            raise Damaged(f"WAL segment {name} is damaged in the archive: its checksum differs from its name's")
         target.write_bytes(content)
 
     # --- what a restore does --------------------------------------------------------------------------------
@@ -240,7 +243,8 @@ class PgbackrestRepository:
     def _catalogue(self) -> list[dict[str, Any]]:
         """`info`'s entries of the backups. Raises OpsError where there is no such stanza."""
         if self._status() in (_NO_PATH, _NO_DATA):
-            raise OpsError(self._program.told("info", "has a stanza-create been performed"))
+            gone = what_is_gone(self.stanza, lambda *place: self._program.document("repo-ls", *self._repo(), *place))
+            raise OpsError(gone or self._program.told("info", "has a stanza-create been performed"))
         return self._entries
 
     def _manifest_digest(self, label: str) -> str:

@@ -15,14 +15,14 @@ import ctypes
 import gzip
 from typing import Callable
 
-from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError
+from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import Damaged, OpsError
 
 #: The largest WAL segment there is.
 _MOST = 1 << 30
 
 
 def decompress(name: str, content: bytes) -> bytes:
-    """The content of a repository file, whose name tells the compression. Raises OpsError where it is damaged."""
+    """The content of a repository file, whose name tells the compression. Raises Damaged where it is not whole."""
     ending = name.rpartition(".")[2] if "." in name else ""
     codec = _CODECS.get(ending)
     if codec is None:
@@ -30,7 +30,7 @@ def decompress(name: str, content: bytes) -> bytes:
     try:
         return codec(content)
     except (OSError, EOFError, ValueError) as exc:
-        raise OpsError(f"{name} is damaged: {exc}") from exc
+        raise Damaged(f"{name} is damaged: {exc}") from exc
 
 
 def _library(name: str) -> ctypes.CDLL:

@@ -39,5 +39,17 @@ def health(stanza: Mapping[str, Any], told: Callable[[str], str]) -> list[dict[s
     return found
 
 
+def what_is_gone(stanza: str, listing: Callable[..., Any]) -> str:
+    """What is lost of a repository that was there; empty where there may never have been such a stanza.
+
+    To pgBackRest it is all the same, and its advice to create the stanza would bury what is left.
+    """
+    # Of a place that is not there, too, it lists the place itself.
+    anything, wal = (set(listing(*place)) - {"."} for place in ([], [f"archive/{stanza}"]))
+    if not anything:
+        return "the repository can't be reached: there is nothing where it should be; is it mounted?"
+    return f"the backups can't be reached: backup/{stanza} is gone from the repository" if wal else ""
+
+
 def _time(seconds: int) -> str:
     return stamp(datetime.fromtimestamp(seconds, timezone.utc))

@@ -14,7 +14,7 @@ import re
 import signal
 from typing import Any
 
-from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError
+from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import Damaged, OpsError
 from ansible_collections.boringdb.ops.plugins.module_utils._core.process import killer, run, run_bytes
 
 #: The place where pgBackRest itself looks, after /etc/pgbackrest/pgbackrest.conf; then no `--config` is passed.
@@ -31,6 +31,13 @@ _UNREACHABLE = re.compile(
     r"remote-\d+ process on '[^']*' terminated|\[HostConnectError\]|unable to connect to|unable to find host"
     # A connection that ends in the middle of a file.
     r"|client state is 'data-\w+' but expected 'idle'"
+)
+#: Of `info`, which has read the backups' catalogue by then. Its hint to create the stanza would bury what is left.
+_NO_ARCHIVE = re.compile(r"unable to open missing file '[^']*/archive/[^/']+/archive\.info'")
+#: A stored file that is not what was written, or is gone, seen while it is restored: by then the key is known to fit.
+_DAMAGE = re.compile(
+    r"(?:lz4|zst|gz|bz2) error: |unable to (?:flush|decompress|open missing file)|checksum '\w+' does not match"
+    r"|unexpected (?:eof|end) |\[(?:FormatError|ChecksumError|CryptoError|FileMissingError)\]"
 )
 #: An object store's certificate: another CA signed it, it is of another name, or it has ended.
 _CERTIFICATE = re.compile(
@@ -70,7 +77,10 @@ class Pgbackrest:
         # Its processes do not end with the first one while they wait for a host that does not answer.
         done = run(self.argv(command, *words), check=False, guarded=True)
         if done.returncode != 0:
-            raise OpsError(self.told(command, done.stderr or done.stdout, done.returncode))
+            said = done.stderr or done.stdout
+            if command == "restore" and _DAMAGE.search(said):
+                raise Damaged(self._damage(said))
+            raise OpsError(self.told(command, said, done.returncode))
         return done.stdout, _WARNING.findall(done.stderr)
 
     def steps(self, command: str, *words: str) -> list[str]:
@@ -119,10 +129,21 @@ class Pgbackrest:
         if unknown:
             return f"pgBackRest knows no repository {unknown.group(1)} on this host; name one of its repoN options"
         if "has a stanza-create been performed" in text:
-            return f"the repository has no stanza {self.stanza}; create it with stanza-create or correct its name"
+            return (
+                f"the WAL archive can't be reached: archive/{self.stanza} is gone from the repository"
+                if command == "info" and _NO_ARCHIVE.search(text)
+                else f"the repository has no stanza {self.stanza}; create it with stanza-create or correct its name"
+            )
         found = _ERROR.search(text)
         number = int(found.group(1)) if found else code
         return f"pgbackrest {command} of stanza {self.stanza} failed with error {number}: {said or 'it said nothing'}"
+
+    def _damage(self, text: str) -> str:
+        """What `restore` says of a file that is not what was written. Of some kinds of damage it names no file."""
+        return (
+            f"a backup of stanza {self.stanza} is damaged in the repository: {one_line(text)}; use another one; "
+            f"pgbackrest --stanza={self.stanza} verify, on the repository's host, tells which files are"
+        )
 
     def _crash(self, command: str, text: str, code: int) -> str:
         """What a signal that ended pgBackRest, here or on the other side, means; empty where there was none."""

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.boringdb.ops.plugins.module_utils._core.checks import Check, failed, passed, skipped
-from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError
+from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import Damaged, OpsError
 from ansible_collections.boringdb.ops.plugins.module_utils._core.module import Params
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import (
     lsn,
@@ -83,7 +83,8 @@ class Planner:
         try:
             archive = Archive(repository, self.server.program("pg_waldump"), scratch)
         except OpsError as exc:
-            raise self.failing("repository", "reachable", str(exc)) from exc
+            name = "wal_continuity" if isinstance(exc, Damaged) else "repository"
+            raise self.failing(name, "reachable", str(exc)) from exc
         try:
             plan = restore_plan.make(archive, backup, self.params, self.dice)
         except OpsError as exc:
@@ -199,10 +200,16 @@ class Planner:
             raise self.failing("capacity", f"{needed >> 20} MB", message)
 
     def await_promotion(self) -> None:
-        """Wait until recovery has ended. Raises OpsError where it takes too long."""
-        with self.server.connect() as connection:
-            query = "SELECT pg_is_in_recovery()"
-            done = await_condition(lambda: not connection.execute(query).fetchone()[0], self.params["timeout"])
+        """Wait until recovery has ended. Raises OpsError where it takes too long, or the server ends instead."""
+        query = "SELECT pg_is_in_recovery()"
+        try:
+            with self.server.connect() as connection:
+                done = await_condition(lambda: not connection.execute(query).fetchone()[0], self.params["timeout"])
+        except OpsError as exc:
+            # The connection was cut off; why, only its log tells.
+            if await_condition(lambda: not self.server.running(), 10):
+                raise OpsError(f"the server on port {self.server.port} ended: {self.server.last_words()}") from exc
+            raise
         if not done:
             raise OpsError(f"still in recovery after {self.params['timeout']} s")
 
@@ -244,5 +251,6 @@ class Planner:
         text = str(exc) if isinstance(exc, OpsError) else f"{exc.strerror}: {exc.filename}"  # type: ignore[attr-defined]
         if not any(check.status == "failed" for check in self.checks):
             name = "disk_space" if os.strerror(errno.ENOSPC) in text else "restore"
+            name = "backup_bytes" if isinstance(exc, Damaged) else name
             self.checks.append(failed(name, expected="restored", actual="not restored", message=text))
         return OpsError(text, **{**self.facts, "checks": [check.to_dict() for check in self.checks]})

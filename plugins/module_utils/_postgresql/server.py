@@ -205,10 +205,13 @@ class Server:
             raise OpsError(f"the server on port {self.port} {how}: {self.last_words()}")
 
     def last_words(self) -> str:
-        """The last errors of the start-up log."""
+        """The last errors of the start-up log, each once, with what follows a colon."""
         lines = read_text(self.log_file).splitlines()[-60:]
-        telling = [line for line in lines if _TELLING.search(line)]
-        return tail("\n".join(telling or lines)) or "its log says nothing"
+        telling = [
+            line for before, line in zip(["", *lines], lines)
+            if _TELLING.search(line) or (_TELLING.search(before) and before.endswith(":"))
+        ]  # fmt: skip
+        return tail("\n".join(dict.fromkeys(telling or lines))) or "its log says nothing"
 
     # --- SQL ------------------------------------------------------------------------------------------------
 

@@ -6,10 +6,7 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +16,13 @@ import pytest
 
 from tests.lab.estate import ROOT, TOOLS, Estate, lab_hosts
 from tests.lab.plan import CONTROLLER_ADDRESS
+from tests.lab.s3 import start
+from tests.lab.s3.start import authority, certificate, started, stop
 from tests.lab.s3.store import ENDPOINT, READER, SECRETS, WRITER
 
 PRIMARY, REPLICA, REPOSITORY, DRILL = HOSTS = ("bkp1", "bkp2", "bkprepo", "bkpdrill")
 CLUSTER, BUCKET, PORT = "bkp", "far-backups", 9443
 FIRST_KEY, SECOND_KEY = "the key of the first repository", "the key of the second repository"
-NEW_KEY = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes"
 SECRET_TEXTS = (FIRST_KEY, SECOND_KEY, *SECRETS.values())
 
 
@@ -87,34 +85,9 @@ class Ground:
         )
 
 
-def authority(home: Path, name: str) -> None:
-    """A CA: `name`.pem and its key."""
-    openssl(home, f"req -x509 -days 2 {NEW_KEY}", "-subj", f"/CN=a CA named {name}", "-keyout", f"{name}.key",
-            "-out", f"{name}.pem")  # fmt: skip
-
-
-def openssl(home: Path, words: str, *more: str) -> None:
-    argv = ["openssl", *words.split(), *more]
-    done = subprocess.run(argv, cwd=home, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-
-
-def certificate(home: Path) -> None:
-    """The store's, for its name and the bucket's, signed by `ca`."""
-    openssl(home, f"req {NEW_KEY}", "-subj", f"/CN={ENDPOINT}", "-keyout", "store.key", "-out", "store.csr")
-    (home / "names").write_text(f"subjectAltName=DNS:{ENDPOINT},DNS:{BUCKET}.{ENDPOINT}\n")
-    signed = "x509 -req -in store.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2"
-    openssl(home, signed, "-extfile", "names", "-out", "store.pem")
-
-
 def client() -> Any:
     """boto3's client of the store."""
-    import boto3
-
-    return boto3.client(
-        "s3", endpoint_url=f"https://{CONTROLLER_ADDRESS}:{PORT}", region_name="eu-central-1", verify=False,
-        aws_access_key_id=WRITER, aws_secret_access_key=SECRETS[WRITER],
-    )  # fmt: skip
+    return start.client(CONTROLLER_ADDRESS, PORT)
 
 
 @pytest.fixture(scope="package")
@@ -123,31 +96,15 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
     home = tmp_path_factory.mktemp("s3")
     authority(home, "ca")
     authority(home, "other")
-    certificate(home)
+    certificate(home, ENDPOINT, f"{BUCKET}.{ENDPOINT}")
     with lab_hosts(home, *HOSTS) as estate:
         it = Ground(estate, home)
-        argv = [sys.executable, "-m", "tests.lab.s3.store", CONTROLLER_ADDRESS, str(PORT)]
-        with (home / "store.log").open("w") as log:
-            store = subprocess.Popen(
-                [*argv, str(home / "store.pem"), str(home / "store.key")], cwd=ROOT, stdout=log, stderr=log
-            )
+        store = started(home, CONTROLLER_ADDRESS, PORT)
         try:
-            deadline = time.monotonic() + 60
-            while store.poll() is None:
-                try:
-                    socket.create_connection((CONTROLLER_ADDRESS, PORT), 1).close()
-                    break
-                except OSError:
-                    assert time.monotonic() < deadline, (home / "store.log").read_text()
-                    time.sleep(0.1)
-            assert store.poll() is None, (home / "store.log").read_text()
-            client().create_bucket(
-                Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"}
-            )
+            start.make_bucket(client(), BUCKET)
             it.described()
             it.play("provision")
             it.play("evidence_key")
             yield it
         finally:
-            store.kill()
-            store.wait()
+            stop(store)

@@ -5,8 +5,15 @@
 
 from __future__ import annotations
 
+import subprocess
+
 import pytest
-from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.repository_pgbackrest_health import health
+from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import Damaged, OpsError
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import repository_pgbackrest_program
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.repository_pgbackrest_health import (
+    health,
+    what_is_gone,
+)
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.repository_pgbackrest_program import Pgbackrest
 
 HTTP = """[ProtocolError] HTTP request failed with 404 (NOT FOUND):
@@ -41,6 +48,51 @@ def test_a_repository_that_is_not_configured_is_told() -> None:
     text = "ERROR: [032]: key '3' is not valid for 'repo' option"
     told = Pgbackrest("demo", "/etc/pgbackrest.conf").told("info", text)
     assert told == "pgBackRest knows no repository 3 on this host; name one of its repoN options"
+
+
+#: What `restore` printed of damage that was done to the repository: no word of a file in the first one.
+BYTE = "ERROR: [029]: raised from local-2 protocol: lz4 error: [-18] ERROR_contentChecksum_invalid"
+FILE = (
+    "ERROR: [055]: raised from local-1 protocol: raised from remote-1 ssh protocol on 'vault': unable to open missing "
+    "file '/var/lib/pgbackrest/backup/demo/20261127-101703F/pg_data/base/5/16427.lz4' for read"
+)
+
+
+@pytest.mark.parametrize(("text", "says"), [(BYTE, "contentChecksum_invalid"), (FILE, "base/5/16427.lz4")])
+def test_a_backup_that_is_damaged_is_told_as_that(monkeypatch: pytest.MonkeyPatch, text: str, says: str) -> None:
+    def restore(argv: list[str], **_options: object) -> subprocess.CompletedProcess[str]:
+        return subprocess.CompletedProcess(argv, 29, "", text)
+
+    monkeypatch.setattr(repository_pgbackrest_program, "run", restore)
+    program = Pgbackrest("demo", "/etc/pgbackrest.conf")
+    with pytest.raises(Damaged, match=r"^a backup of stanza demo is damaged in the repository: .*") as caught:
+        program.call("restore")
+    assert says in str(caught.value) and "\n" not in str(caught.value)
+    # Of any other command the same words may mean a key that does not fit.
+    with pytest.raises(OpsError) as other:
+        program.call("check")
+    assert not isinstance(other.value, Damaged)
+
+
+@pytest.mark.parametrize(("there", "says"), [
+    ([], "the repository can't be reached: there is nothing where it should be; is it mounted?"),
+    (["", "archive/demo"], "the backups can't be reached: backup/demo is gone from the repository"),
+    ([""], ""),
+], ids=["not mounted", "no backups", "another stanza"])  # fmt: skip
+def test_what_is_gone_of_a_repository_is_told(there: list[str], says: str) -> None:
+    assert what_is_gone("demo", lambda place="": {".": {}, **({"x": {}} if place in there else {})}) == says
+
+
+def test_an_archive_that_is_gone_is_not_a_stanza_that_was_never_made() -> None:
+    text = (
+        "[FileMissingError] unable to load info file '/r/archive/demo/archive.info' or "
+        "'/r/archive/demo/archive.info.copy':\n"
+        "FileMissingError: raised from remote-0 ssh protocol on 'vault': unable to open missing file "
+        "'/r/archive/demo/archive.info' for read\nHINT: has a stanza-create been performed?"
+    )
+    program = Pgbackrest("demo", "/etc/pgbackrest.conf")
+    assert program.told("info", text) == "the WAL archive can't be reached: archive/demo is gone from the repository"
+    assert program.told("check", text).startswith("the repository has no stanza demo; create it")
 
 
 def test_health_tells_every_repository() -> None:

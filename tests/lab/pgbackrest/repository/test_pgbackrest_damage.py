@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError
+from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import Damaged, OpsError
 from pgbackrest_ground import STANZA, Ground, initdb
 
 
@@ -64,6 +64,22 @@ def test_a_repository_that_this_account_may_not_read(ground: Ground, damaged: Pa
 def test_no_such_stanza(ground: Ground) -> None:
     assert _said(ground, stanza="nope").startswith("the repository has no stanza nope")
     assert ground.repository(stanza="nope").backups_or_none() == []
+
+
+def test_a_repository_whose_disk_is_not_mounted(ground: Ground, damaged: Path) -> None:
+    shutil.rmtree(damaged)
+    damaged.mkdir(mode=0o755)
+    said = "the repository can't be reached: there is nothing where it should be; is it mounted?"
+    assert _said(ground, "copy.conf") == said
+    damaged.rmdir()
+    assert _said(ground, "copy.conf") == said
+    damaged.mkdir()
+
+
+@pytest.mark.parametrize(("kind", "what"), [("archive", "the WAL archive"), ("backup", "the backups")])
+def test_a_half_of_a_repository_is_gone(ground: Ground, damaged: Path, kind: str, what: str) -> None:
+    shutil.rmtree(damaged / kind / STANZA)
+    assert _said(ground, "copy.conf") == f"{what} can't be reached: {kind}/{STANZA} is gone from the repository"
 
 
 def test_a_repository_that_is_encrypted_and_another_key(ground: Ground) -> None:
@@ -158,7 +174,7 @@ def test_two_contents_of_one_segment_are_told(ground: Ground, damaged: Path, tmp
 def test_a_restore_of_a_damaged_backup_fails_in_one_line(ground: Ground, damaged: Path) -> None:
     full = ground.repository("copy.conf").backups()[0]
     (damaged / "backup" / STANZA / full.label / "pg_data/base/1/1255.lz4").unlink()
-    with pytest.raises(OpsError, match=r"^pgbackrest restore .* failed with error 55: .*1255.lz4") as caught:
+    with pytest.raises(Damaged, match=r"^a backup of stanza demo is damaged in the repository: .*1255.lz4") as caught:
         place = ground.place / "broken"
         ground.call(ground.repository("copy.conf").lay_down, full, place / "data", place / "tablespaces")
     assert "\n" not in str(caught.value)
