@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 
 ON_REQUEST = [
-    "config", "interruption", "provision/test_instances.py", "provision/test_source.py", "replica", "restore", "s3",
+    "config", "interruption", "provision/test_instances.py", "provision/test_source.py", "replica", "s3",
     "schedule", "tls",
 ]  # fmt: skip
 #: Collected on request only, not skipped: a skipped test fails continuous integration.
