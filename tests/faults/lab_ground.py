@@ -107,7 +107,7 @@ class LabGround(Ground):
 
     def sound(self) -> None:
         """Nothing is damaged: a later run may go on with it."""
-        self._kept.write_text(json.dumps({"ssh_config": self.ssh_config, "address": self.address}))
+        self._kept.write_text(json.dumps({name: vars(self)[name] for name in ("ssh_config", "address", "_spoilt")}))
 
     def lab(self, *argv: str) -> str:
         """One verb of tests/lab."""
@@ -215,3 +215,9 @@ class LabGround(Ground):
             f"test ! -e {lock} || flock -n {lock} true || echo 'lock {lock} is held'"
         )
         return self.on(DRILL, f"test -d {where} || exit 0; {{ {script}; }} 2>/dev/null || true").split("\n")[:-1]
+
+
+def lab(ground: Ground) -> LabGround:
+    """The ground as what it is."""
+    assert isinstance(ground, LabGround)
+    return ground
