@@ -170,8 +170,12 @@ class LabGround(Ground):
         if done.returncode:
             raise Broken(done.stdout + done.stderr)
         yield
-        self.on(REPOSITORY, f"su postgres -c 'pgbackrest --stanza={CLUSTER} --repo=1 --type=full backup'")
+        self.take(1)
         self._spoilt = False
+
+    def take(self, repository: int) -> None:
+        """A full backup into one repository, with the manifest that is there."""
+        self.on(REPOSITORY, f"su postgres -c 'pgbackrest --stanza={CLUSTER} --repo={repository} --type=full backup'")
 
     def manifest(self) -> str:
         """What the newest manifest says."""
