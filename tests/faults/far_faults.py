@@ -7,8 +7,7 @@ from collections.abc import Generator, Iterator
 from tests.faults.drill import Drill
 from tests.faults.fault import fault, trap
 from tests.faults.ground import Ground
-from tests.faults.lab_faults import lab
-from tests.faults.lab_ground import LabGround
+from tests.faults.lab_ground import LabGround, lab
 from tests.faults.lab_inventory import CLUSTER, DRILL, PORT, PRIMARY, REPOSITORY, STORE
 from tests.faults.supplies import Damage, Variables
 from tests.lab.s3.store import READER, WRITER

@@ -8,7 +8,7 @@ from tests.faults.drill import Drill
 from tests.faults.fault import fault, in_live, trap
 from tests.faults.ground import Ground
 from tests.faults.lab_field import FIELD
-from tests.faults.lab_ground import LabGround
+from tests.faults.lab_ground import lab
 from tests.faults.lab_inventory import CONNECTION, DRILL, KEY, PRIMARY, REPOSITORY, SPACE
 from tests.faults.supplies import Variables
 
@@ -26,12 +26,6 @@ CREATE OR REPLACE FUNCTION shop.compare(a int, b int) RETURNS int LANGUAGE sql I
 """
 #: Where there is nothing on the drill host.
 LATER = "/srv/later"
-
-
-def lab(ground: Ground) -> LabGround:
-    """The ground as what it is."""
-    assert isinstance(ground, LabGround)
-    return ground
 
 
 def structure_required(ground: Ground) -> Variables:
@@ -109,6 +103,8 @@ def tablespace_made_later(ground: Ground) -> Iterator[Variables]:
     yield {}
     ground.sql("DROP TABLESPACE later")
     lab(ground).on(PRIMARY, f"rmdir {LATER}")
+    # No older backup leads past it, in no repository.
+    lab(ground).take(2)
     ground.renew()
 
 

@@ -107,7 +107,7 @@ class LabGround(Ground):
 
     def sound(self) -> None:
         """Nothing is damaged: a later run may go on with it."""
-        self._kept.write_text(json.dumps({"ssh_config": self.ssh_config, "address": self.address}))
+        self._kept.write_text(json.dumps({name: vars(self)[name] for name in ("ssh_config", "address", "_spoilt")}))
 
     def lab(self, *argv: str) -> str:
         """One verb of tests/lab."""
@@ -170,8 +170,12 @@ class LabGround(Ground):
         if done.returncode:
             raise Broken(done.stdout + done.stderr)
         yield
-        self.on(REPOSITORY, f"su postgres -c 'pgbackrest --stanza={CLUSTER} --repo=1 --type=full backup'")
+        self.take(1)
         self._spoilt = False
+
+    def take(self, repository: int) -> None:
+        """A full backup into one repository, with the manifest that is there."""
+        self.on(REPOSITORY, f"su postgres -c 'pgbackrest --stanza={CLUSTER} --repo={repository} --type=full backup'")
 
     def manifest(self) -> str:
         """What the newest manifest says."""
@@ -215,3 +219,9 @@ class LabGround(Ground):
             f"test ! -e {lock} || flock -n {lock} true || echo 'lock {lock} is held'"
         )
         return self.on(DRILL, f"test -d {where} || exit 0; {{ {script}; }} 2>/dev/null || true").split("\n")[:-1]
+
+
+def lab(ground: Ground) -> LabGround:
+    """The ground as what it is."""
+    assert isinstance(ground, LabGround)
+    return ground
