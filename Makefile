@@ -13,7 +13,7 @@ SPREAD := -n 2 --dist loadfile
 ALONE = adoption $(if $(BORINGDB_LAB_FULL),interruption) test_lab.py
 ROOT_ONLY := test "$$(id -u)" = 0 || { echo "$@: needs root (network namespaces, systemd-nspawn)"; exit 1; }
 
-.PHONY: help demo demo-clean test lint unit integration packages lab-up lab lab-full lab-down faults bench docs clean
+.PHONY: help demo demo-clean test lint unit integration packages lab-up lab lab-full lab-down faults kills bench docs clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -56,6 +56,9 @@ lab-down: ## Take the lab down; its caches stay
 
 faults: $(DEV)/.complete packages ## Inject one fault at a time: each must fail on its own named check
 	$(DEV)/bin/python -m tests.faults
+
+kills: $(DEV)/.complete packages ## Kill playbooks at every task boundary: the same command again must finish the job
+	PATH=$(DEV)/bin:$$PATH $(DEV)/bin/python -m tests.kills
 
 bench: $(VENV)/.complete packages ## Figures as ratios against the same commands by hand, one JSON line each
 	$(VENV)/bin/python -m tests.bench

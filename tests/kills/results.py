@@ -1,0 +1,48 @@
+# Copyright (c) 2026, boringdb.ops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What was shown, kept from run to run."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+from tests.kills.case import Result
+from tests.kills.rehearsal import Rehearsal
+from tests.modules import REPO
+
+RESULTS = REPO / "build/kills.json"
+
+
+def load() -> dict[str, Any]:
+    """The states of each playbook, and the results by the names of the cases."""
+    try:
+        result: dict[str, Any] = json.loads(RESULTS.read_text())
+        return result
+    except FileNotFoundError:
+        return {"playbooks": {}, "results": {}}
+
+
+def keep(rehearsed: Rehearsal, result: Result | None = None) -> None:
+    """Keep what a rehearsal told, and one more result."""
+    kept = load()
+    told = {"boundaries": rehearsed.boundaries, "states": [asdict(state) for state in rehearsed.states]}
+    kept["playbooks"][rehearsed.playbook] = told
+    if result:
+        kept["results"][result.name] = asdict(result)
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps(kept, indent=1) + "\n")
+
+
+def known(rehearsed: Rehearsal) -> set[str]:
+    """The cases that have converged here; one counts only while its state has the same task."""
+    tasks = {str(state.number): state.task for state in rehearsed.states}
+    found = set()
+    for name, result in load()["results"].items():
+        playbook, _victim, number = name.split("/")
+        same = playbook == rehearsed.playbook and tasks.get(number) == result["task"]
+        if same and not result["misses"]:
+            found.add(name)
+    return found

@@ -1,0 +1,67 @@
+# Copyright (c) 2026, boringdb.ops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The states that a trail comes to, the cases that are made of them, and how a page tells what was not run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tests.kills import table
+from tests.kills.rehearsal import Rehearsal
+from tests.kills.trail import boundaries, states
+
+
+def line(number: int, action: str, ran: bool, at: float) -> list[str]:
+    """What a task leaves in the trail."""
+    start = {"event": "start", "number": number, "at": at, "play": "P", "task": f"t{number}", "action": action}
+    end = {"event": "end", "number": number, "at": at + 0.5, "host": "h", "ran": ran, "changed": False}
+    return [json.dumps(start), json.dumps(end)]
+
+
+def rehearsal(folder: Path) -> Rehearsal:
+    """Two modules with what the controller does by itself, a skipped one, and an assertion at the end."""
+    trail = folder / "trail"
+    lines = [
+        *line(1, "assert", True, 1), *line(2, "command", True, 2), *line(3, "systemd_service", False, 3),
+        *line(4, "verify", True, 4), *line(5, "assert", True, 5), '{"event": "sta',
+    ]  # fmt: skip
+    trail.write_text("\n".join(lines))
+    run = boundaries(trail)
+    return Rehearsal("backup", len(run), list(states(run)), set())
+
+
+def test_where_nothing_runs_between_two_boundaries_there_is_one_state(tmp_path: Path) -> None:
+    found = rehearsal(tmp_path)
+    assert found.boundaries == 5
+    assert [state.boundaries for state in found.states] == [[1, 2], [3, 4], [5]]
+    assert [state.works for state in found.states] == [True, True, False]
+    assert found.states[0].seconds == 0.5
+
+
+def test_a_state_has_the_victims_that_live_in_it(tmp_path: Path) -> None:
+    found = rehearsal(tmp_path)
+    found.states[1].server = True
+    names = [case.name for case in found.cases(1)]
+    assert names == [
+        "backup/controller/2", "backup/controller/4", "backup/controller/5", "backup/worker/2", "backup/worker/4",
+        "backup/server/4",
+    ]  # fmt: skip
+    assert found.cases(1) == found.cases(1)
+    assert found.cases(1) != found.cases(2)
+
+
+def test_the_page_tells_what_was_not_run_and_what_did_not_converge(tmp_path: Path) -> None:
+    found = rehearsal(tmp_path)
+    first, second, last = found.states
+    results = {
+        "backup/worker/2": {"task": first.task, "misses": [], "refusals": ["wait"]},
+        "backup/worker/4": {"task": second.task, "misses": ["lost"], "refusals": []},
+        "backup/controller/5": {"task": "another one by now", "misses": [], "refusals": []},
+    }
+    assert table.cell(results, "backup", "worker", first) == "refused"
+    assert table.cell(results, "backup", "worker", second) == "no"
+    assert table.cell(results, "backup", "worker", last) == "–"
+    assert table.cell(results, "backup", "controller", last) == ""
+    assert table.cell(results, "backup", "server", first) == "–"
