@@ -7,9 +7,6 @@ from __future__ import annotations
 
 import os
 
-ON_REQUEST = [
-    "config", "interruption", "provision/test_instances.py", "provision/test_source.py", "replica", "s3",
-    "schedule",
-]  # fmt: skip
+ON_REQUEST = ["config", "interruption", "provision/test_instances.py", "provision/test_source.py", "s3", "schedule"]
 #: Collected on request only, not skipped: a skipped test fails continuous integration.
 collect_ignore = [] if os.environ.get("BORINGDB_LAB_FULL") else ON_REQUEST
