@@ -26,7 +26,10 @@ def configured(ground: Ground, *change: str, host: str = DRILL) -> Damage:
 
 @fault("the store does not answer", "repository", says=r"repository can't be reached", variables=in_far, ground="lab")
 def store_unreachable(ground: Ground) -> Iterator[Variables]:
-    with configured(ground, f"s/^repo2-storage-port={PORT}/repo2-storage-port=9/") as own:
+    # pgBackRest tries for io-timeout, of each of four files: a minute by default.
+    with configured(
+        ground, f"s/^repo2-storage-port={PORT}/repo2-storage-port=9/", "s/^io-timeout=.*/io-timeout=3/"
+    ) as own:
         yield own
 
 
@@ -42,7 +45,7 @@ def store_credentials_wrong(ground: Ground) -> Iterator[Variables]:
 
 @fault(
     "the store's certificate is of another CA than this host trusts", "repository",
-    says=r"repository can't be reached: the certificate of controller is refused", variables=in_far, ground="lab",
+    says=r"repository can't be reached: the certificate of controller:\d+ is refused", variables=in_far, ground="lab",
 )  # fmt: skip
 def store_certificate_foreign(ground: Ground) -> Iterator[Variables]:
     lab(ground).on(DRILL, "cat >/etc/pgbackrest/other.pem", stdin=(ground.home / "other.pem").read_text())

@@ -40,7 +40,7 @@ def inventory(address: Mapping[str, str], ssh_config: str, evidence: Path, ca: P
         "ansible_python_interpreter": "/usr/bin/python3",
         "backup_repository_host": REPOSITORY,
         "backup_repositories": [{"type": "host"}, store],
-        # For the faults about a store that does not answer; pgBackRest's own is a minute.
+        # pgBackRest's own is a minute; the fault about a store that does not answer makes it shorter still.
         "backup_pgbackrest_options": {"io-timeout": 15},
         "store_key": WRITER,
         "store_secret": SECRETS[WRITER],
