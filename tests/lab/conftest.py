@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 
 ON_REQUEST = [
-    "config", "interruption", "provision/test_instances.py", "provision/test_source.py", "replica", "restore", "s3",
-    "schedule", "tls",
+    "config", "interruption", "pgbackrest_tls", "provision/test_instances.py",
+    "provision/test_source.py", "replica", "restore", "s3", "schedule", "tls",
 ]  # fmt: skip
 #: Collected on request only, not skipped: a skipped test fails continuous integration.
 collect_ignore = [] if os.environ.get("BORINGDB_LAB_FULL") else ON_REQUEST

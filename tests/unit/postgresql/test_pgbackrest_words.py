@@ -43,6 +43,13 @@ def test_a_repository_that_is_not_configured_is_told() -> None:
     assert told == "pgBackRest knows no repository 3 on this host; name one of its repoN options"
 
 
+@pytest.mark.parametrize("command", ["info", "backup"])
+def test_a_server_that_does_not_know_this_host_is_told(command: str) -> None:
+    text = "[AccessError] raised from remote-0 tls protocol on 'vault': access denied"
+    told = Pgbackrest("demo", "/etc/pgbackrest.conf").told(command, text)
+    assert told.startswith("vault does not let this host at stanza demo: its server knows no client of that stanza")
+
+
 def test_health_tells_every_repository() -> None:
     backup = {"label": "20260101-000000F", "database": {"repo-key": 2}, "timestamp": {"stop": 1795259575}}
     stanza = {
