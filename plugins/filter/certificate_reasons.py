@@ -44,6 +44,7 @@ options:
     description: Whether others connect to this host.
     type: bool
     default: true
+positional: key, ca, name, serves
 """
 
 EXAMPLES = r"""
