@@ -30,6 +30,8 @@ _FOREIGN_KEY = re.compile(r"unable to load info file.*key/value found outside of
 _UNREACHABLE = re.compile(
     r"remote-\d+ process on '[^']*' terminated|\[HostConnectError\]|unable to connect to|unable to find host"
     r"|unable to get address for"
+    # A host's TLS server that does not take the certificate of this host.
+    r"|TLS error \["
     # A connection that ends in the middle of a file.
     r"|client state is 'data-\w+' but expected 'idle'"
 )
