@@ -10,7 +10,7 @@ import re
 import ssl
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,20 +79,22 @@ def public_key_of(key: str) -> str:
     return done.stdout.strip()
 
 
-def verify(chain: str, authorities: str) -> str:
-    """What speaks against a server's certificate by these authorities; empty where it is theirs."""
+def verify(chain: str, authorities: str, purpose: str = "sslserver") -> str:
+    """What speaks against a certificate for a purpose by these authorities; empty where it is theirs."""
     server, *between = certificates_in(chain)
     with tempfile.TemporaryDirectory() as folder:
         places = [Path(folder, name) for name in ("authorities", "between", "server")]
         for place, text in zip(places, (authorities, "\n".join(between), server)):
             place.write_text(text)
-        argv = ["openssl", "verify", "-purpose", "sslserver", "-CAfile", str(places[0])]
+        argv = ["openssl", "verify", "-purpose", purpose, "-CAfile", str(places[0])]
         done = run([*argv, *(["-untrusted", str(places[1])] if between else []), str(places[2])], check=False)
     return "" if done.returncode == 0 else tail(done.stderr, 2) or "no reason given"
 
 
-def reasons_against(chain: str, key: str, authorities: str) -> Iterator[tuple[str, str]]:
-    """Everything that keeps a server from using these, each with its remedy."""
+def reasons_against(
+    chain: str, key: str, authorities: str, purposes: Sequence[str] = ("sslserver",)
+) -> Iterator[tuple[str, str]]:
+    """Everything that keeps a server, or a client, from using these, each with its remedy."""
     try:
         certificate = read(chain)
     except OpsError as exc:
@@ -111,6 +113,34 @@ def reasons_against(chain: str, key: str, authorities: str) -> Iterator[tuple[st
     except OpsError as exc:
         yield f"the key: {exc}", "give one PEM key without a passphrase"
     if authorities and certificate.not_before <= now < certificate.not_after:
-        against = verify(chain, authorities) if certificates_in(authorities) else "it holds no certificate"
+        against = "it holds no certificate"
+        for purpose in purposes if certificates_in(authorities) else ():
+            against = verify(chain, authorities, purpose)
+            if against:
+                break
         if against:
             yield f"the CA does not stand for the certificate: {against}", "give the CA's, and what lies between them"
+
+
+def reasons_against_name(chain: str, name: str) -> Iterator[tuple[str, str]]:
+    """What keeps it from being known by `name`, to which others connect, and by which it is let in as a client."""
+    try:
+        certificate = read(chain)
+    except OpsError:
+        return
+    found = re.search(r"(?:^|,)CN=((?:\\.|[^,\\])*)", certificate.subject)
+    common = found.group(1) if found else ""
+    if common != name:
+        yield f"the certificate is of CN {common or '(none)'}, not of {name}", f"have it issued with the CN {name}"
+    done = run(["openssl", "x509", "-noout", "-ext", "subjectAltName"], stdin=certificates_in(chain)[0], check=False)
+    others = re.findall(r"DNS:([^\s,]+)", done.stdout)
+    # Where there are such names, the CN is not looked at.
+    if others and not any(_covers(other, name) for other in others):
+        yield f"the certificate is for {', '.join(others)}, not for {name}", f"have it issued for DNS:{name}"
+
+
+def _covers(pattern: str, name: str) -> bool:
+    """Whether a name of a certificate stands for this one: itself, or one more label in place of an asterisk."""
+    if pattern.startswith("*."):
+        return pattern[2:].lower() == name.lower().partition(".")[2]
+    return pattern.lower() == name.lower()

@@ -29,6 +29,9 @@ _WARNING = re.compile(r"^WARN: (.*)", re.MULTILINE)
 _FOREIGN_KEY = re.compile(r"unable to load info file.*key/value found outside of section|unable to flush", re.DOTALL)
 _UNREACHABLE = re.compile(
     r"remote-\d+ process on '[^']*' terminated|\[HostConnectError\]|unable to connect to|unable to find host"
+    r"|unable to get address for"
+    # A host's TLS server that does not take the certificate of this host.
+    r"|TLS error \["
     # A connection that ends in the middle of a file.
     r"|client state is 'data-\w+' but expected 'idle'"
 )
@@ -39,7 +42,9 @@ _DAMAGE = re.compile(
     r"(?:lz4|zst|gz|bz2) error: |unable to (?:flush|decompress|open missing file)|checksum '\w+' does not match"
     r"|unexpected (?:eof|end) |\[(?:FormatError|ChecksumError|CryptoError|FileMissingError)\]"
 )
-#: An object store's certificate: another CA signed it, it is of another name, or it has ended.
+#: Of a host's TLS server: it knows the certificate's CN, and not for this stanza, or not at all.
+_DENIED = re.compile(r"raised from remote-\d+ tls protocol on '([^']+)': access denied")
+#: The certificate of an object store or of a host: another CA signed it, it is of another name, or it has ended.
 _CERTIFICATE = re.compile(
     r"unable to verify certificate presented by '([^']+)': (.*)|(unable to find hostname '([^']+)' in certificate.*)"
 )
@@ -119,7 +124,8 @@ class Pgbackrest:
                 f"host has, or damaged; compare repo1-cipher-type and repo1-cipher-pass with the repository host's"
             )
         said = self._store(text) or one_line(text)
-        known = self._crash(command, text, code) or self._locked(command, text) or self._lost(command, text)
+        known = self._crash(command, text, code) or self._locked(command, text) or self._denied(text)
+        known = known or self._lost(command, text)
         if known:
             return known
         unreachable = any(words.search(text) for words in (_CERTIFICATE, _HTTP, _UNREACHABLE))
@@ -167,7 +173,8 @@ class Pgbackrest:
             name, why = (found.group(1), found.group(2)) if found.group(1) else (found.group(4), found.group(3))
             return (
                 f"the certificate of {name} is refused: {re.sub(r'^.[0-9]+. ', '', why.strip())}; "
-                f"name the CA that signed it (repoN-storage-ca-file), or the endpoint as the certificate does"
+                "name the CA that signed it (repoN-storage-ca-file, of a host repoN-host-ca-file or pgN-host-ca-file), "
+                "or the endpoint or host as the certificate does"
             )
         http = _HTTP.search(text)
         if not http:
@@ -175,6 +182,16 @@ class Pgbackrest:
         said = _STORE.search(text)
         return f"the object store answers {http.group(1)}" + (
             f": {said.group(1)}{': ' if said.group(2) else ''}{said.group(2) or ''}" if said else ""
+        )
+
+    def _denied(self, text: str) -> str:
+        """That a host's TLS server does not know this host; empty where it does."""
+        denied = _DENIED.search(text)
+        if not denied:
+            return ""
+        return (
+            f"{denied.group(1)} does not let this host at stanza {self.stanza}: its server knows no client of that "
+            "stanza with the CN of this host's certificate (tls-server-auth there)"
         )
 
     def _lost(self, command: str, text: str) -> str:

@@ -33,6 +33,8 @@ def home() -> Iterator[Path]:
 def right(word: str, home: Path) -> dict[str, Any]:
     """Options that a module would take, on a host with nothing on it."""
     server = {"data_dir": f"{home}/data", "bin_dir": str(programs()), "socket_dir": f"{home}/run", "port": 5999}
+    store = {"bucket": "none", "endpoint": "127.0.0.1", "port": 1, "region": "nowhere", "days": 1}
+    store |= {"key": "no key that is", "key_secret": "nor a secret"}
     repository = {"tool": "native", "backup_path": f"{home}/backup", "wal_path": f"{home}/wal"}
     primary = {"primary_address": "127.0.0.1", "primary_port": 1, "slot": "a", "replication_password": "wrong-password"}
     return {
@@ -44,6 +46,7 @@ def right(word: str, home: Path) -> dict[str, Any]:
         "evidence": {"state": "verified", "ledger": f"{home}/ledger", "public_key": [f"{home}/key.pub.pem"]},
         "instance": {**server, "state": "started"},
         "instance_info": server,
+        "object_lock": store,
         "probe": {**server, "directory": f"{home}/probe"},
         "replica": {**server, **primary},
         "report": {"ledger": f"{home}/ledger", "public_key": [f"{home}/key.pub.pem"], "dest": f"{home}/report.html"},

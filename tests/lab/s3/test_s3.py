@@ -180,8 +180,9 @@ def test_what_can_not_work_is_refused_at_once(ground: Ground) -> None:
         "backup_archive_queue_max": "much",
     }
     output = " ".join(ground.refused(CONFIGURE, "--check", "-e", json.dumps(wrong)).split())
-    for says in ("more than one repository of type host", "repository 3 has no region", "repository 3 has no key",
-                 "endpoint https://x", "backup_to names a repository", "means nothing without backup_archive_async",
+    for says in ("repository of type host or path at /var/lib/pgbackrest", "repository 3 has no region",
+                 "repository 3 has no key", "endpoint https://x", "backup_to names a repository",
+                 "means nothing without backup_archive_async",
                  "much is no size"):  # fmt: skip
         assert says in output, (says, output[-3000:])
 

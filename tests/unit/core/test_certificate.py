@@ -81,3 +81,29 @@ def test_what_does_not_is_refused(
     assert len(found) == len(pieces)
     assert all(piece in what for piece, what in zip(pieces, found))
     assert not [what for what in found if "PRIVATE KEY" in what]
+
+
+def test_it_must_be_of_the_name_that_others_know(tmp_path: Path) -> None:
+    def issued(common: str, names: str = "") -> str:
+        key, certificate = str(tmp_path / "key"), tmp_path / "crt"
+        more = ["-addext", f"subjectAltName={names}"] if names else []
+        openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", key,
+                "-subj", f"/O=us/CN={common}", "-out", str(certificate), *more)  # fmt: skip
+        return certificate.read_text()
+
+    def said(certificate: str, name: str) -> str:
+        return "; ".join(what for what, _remedy in pem.reasons_against_name(certificate, name))
+
+    assert said(issued("db1"), "db1") == ""
+    assert said(issued("db1.example.com", "DNS:other,DNS:*.example.com"), "db1.example.com") == ""
+    assert said(issued("db1"), "db2") == "the certificate is of CN db1, not of db2"
+    assert said(issued("db1", "IP:192.0.2.1"), "db1") == ""
+    assert said(issued("db1", "DNS:db2"), "db1") == "the certificate is for db2, not for db1"
+    assert said(issued("a.b.example.com", "DNS:*.example.com"), "a.b.example.com").startswith("the certificate is for")
+    assert said("nothing", "db1") == ""
+
+
+def test_a_certificate_of_a_server_alone_is_no_client_s(made: dict[str, str]) -> None:
+    chain, key = made["own.crt"] + made["between.crt"], made["own.key"]
+    found = [what for what, _remedy in pem.reasons_against(chain, key, made["root.crt"], ("sslserver", "sslclient"))]
+    assert len(found) == 1 and "purpose" in found[0], found

@@ -95,6 +95,19 @@ def test_an_archive_that_is_gone_is_not_a_stanza_that_was_never_made() -> None:
     assert program.told("check", text).startswith("the repository has no stanza demo; create it")
 
 
+@pytest.mark.parametrize("command", ["info", "backup"])
+def test_a_server_that_does_not_know_this_host_is_told(command: str) -> None:
+    text = "[AccessError] raised from remote-0 tls protocol on 'vault': access denied"
+    told = Pgbackrest("demo", "/etc/pgbackrest.conf").told(command, text)
+    assert told.startswith("vault does not let this host at stanza demo: its server knows no client of that stanza")
+
+
+def test_a_server_that_refuses_this_host_s_certificate_is_told() -> None:
+    text = "ERROR: [101]: TLS error [1:167773208] tlsv1 alert unknown ca"
+    told = Pgbackrest("demo", "/etc/pgbackrest.conf").told("repo-ls", text)
+    assert told == "the repository can't be reached: TLS error [1:167773208] tlsv1 alert unknown ca"
+
+
 def test_health_tells_every_repository() -> None:
     backup = {"label": "20260101-000000F", "database": {"repo-key": 2}, "timestamp": {"stop": 1795259575}}
     stanza = {
