@@ -46,6 +46,8 @@ def run(case: Case, operation: Operation, usual: set[str]) -> Result:
     result = Result(case.name, case.state.task, case.part, "")
     try:
         operation.begin()
+        # What another playbook has left before is not this one's.
+        usual = usual | operation.ground.names()
         running = operation.ground.begin(case.playbook, **operation.variables)
         result.hit = strike(case, running, operation.ground.trail, operation.servers)
         running.end(400)
