@@ -103,18 +103,9 @@ days:
   sample: 35
 """
 
-import traceback
-
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError, as_line
-from ansible_collections.boringdb.ops.plugins.module_utils._core.object_lock import object_lock
-
-try:
-    import boto3  # noqa: F401
-except ImportError:
-    MISSING_BOTO3: str | None = traceback.format_exc()
-else:
-    MISSING_BOTO3 = None
+from ansible_collections.boringdb.ops.plugins.module_utils._core.object_lock import LIBRARY, object_lock
 
 
 def main() -> None:
@@ -135,8 +126,8 @@ def main() -> None:
         required_together=[("key", "key_secret")],
         supports_check_mode=True,
     )
-    if MISSING_BOTO3:
-        module.fail_json(msg=missing_required_lib("boto3"), exception=MISSING_BOTO3)
+    if not LIBRARY:
+        module.fail_json(msg=missing_required_lib("boto3"))
     try:
         outcome = object_lock(module.params, module.check_mode)
     except OpsError as error:

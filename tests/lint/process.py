@@ -12,8 +12,8 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-#: Longest time any one program may take, in seconds. The slowest takes some 40 on two cores.
-LIMIT = 300
+#: Longest time any one program may take, in seconds. On a new machine ansible-test makes environments of its own first.
+LIMIT = 900
 
 _running: set[subprocess.Popen[str]] = set()
 

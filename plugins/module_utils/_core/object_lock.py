@@ -19,6 +19,9 @@ try:
 except ImportError:
     boto3 = None
 
+#: Whether boto3 is there.
+LIBRARY = boto3 is not None
+
 #: What a bucket without Object Lock answers.
 _NONE = "ObjectLockConfigurationNotFoundError"
 
