@@ -80,14 +80,20 @@ def keep(caught: Caught | None = None, clean: Clean | None = None) -> None:
 
 
 def write_page() -> list[str]:
-    """Write docs/faults.md of what was caught; returns the faults that it can't claim, and then writes nothing."""
+    """Write docs/faults.md of what was caught; returns the faults that were missed, and then writes nothing.
+
+    What was not run at all is in the page as that.
+    """
     results = load()
     rows, unclaimed = [], []
     for fault in FAULTS:
         shown: dict[tuple[str, str], list[str]] = {}
         for ground in fault.grounds:
             found = results[ground].get(fault.name)
-            if not found or found["misses"]:
+            if not found:
+                shown.setdefault(("**not run yet**", ""), []).append(ground)
+                continue
+            if found["misses"]:
                 unclaimed.append(f"{fault.name} ({ground})")
                 continue
             checks = ", ".join(f"`{check}`" for check in found["checks"]) or "refused at once"
