@@ -133,9 +133,10 @@ footer p{max-width:84ch;margin-top:6px}
 .hide{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%);white-space:nowrap}
 @media(max-width:980px){.row{grid-template-columns:16px 170px 120px 1fr 1fr}.row>.wide{display:none}
 .facts{grid-template-columns:auto auto auto;gap:10px 36px}.facts .long{grid-column:1/-1}.spark{width:90px}}
-@media(max-width:1080px){.estate td .quiet{white-space:normal}.estate th:last-child,.estate td:last-child{display:none}
+@media(max-width:1080px){.estate td .quiet,.estate td .over{white-space:normal}
+.estate th:last-child,.estate td:last-child{display:none}
 .estate td,.estate th{padding-left:8px;padding-right:8px}}
-@media(max-width:900px){
+@media(max-width:900px){.estate td .nowrap{white-space:normal}
 main,header.top,footer{padding-left:14px;padding-right:14px}
 .hero{padding:16px}.hero.isbad,.hero.isgood{padding-left:12px}.hero h2{font-size:22px}
 .alarms li{display:flex;flex-wrap:wrap}.alarms li>div{flex-basis:100%}
