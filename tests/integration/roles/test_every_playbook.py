@@ -21,7 +21,7 @@ from untouched import Untouched, one_line
 #: Declared: a second run changes nothing.
 DECLARES: dict[str, dict[str, Any]] = {
     "provision": {},
-    "access": {"access_roles": [{"name": "reader"}], "access_databases": [{"name": "shop"}]},
+    "access": {"access_roles": [{"name": "passerby"}], "access_databases": [{"name": "lounge"}]},
     "config_drift": {},
     "evidence_key": {},
     "report": {},
