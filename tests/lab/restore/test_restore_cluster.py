@@ -16,7 +16,7 @@ from tests.lab.estate import Estate, changed, lab_hosts
 
 pytestmark = pytest.mark.lab
 
-HOSTS = ("res1", "res2", "resrepo")
+HOSTS = ("res1", "res2", "resrepo", "resdrill")
 DATA = "/var/lib/postgresql/15/main"
 #: Stands for a pooler: a unit that has to be stopped before, and started after.
 POOLER = "[Service]\nExecStart=/bin/sleep infinity\n[Install]\nWantedBy=multi-user.target\n"
@@ -35,8 +35,8 @@ def estate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Estate]:
         }  # fmt: skip
         it.describe({
             "res": {"hosts": {name: at[name] for name in HOSTS[:2]}, "vars": members},
-            # The repository's host drills, too.
-            **{group: {"hosts": {"resrepo": at["resrepo"]}} for group in ("repository_hosts", "drill_hosts")},
+            "repository_hosts": {"hosts": {"resrepo": at["resrepo"]}},
+            "drill_hosts": {"hosts": {"resdrill": at["resdrill"]}},
         }, backup_repository_host="resrepo")  # fmt: skip
         for host in HOSTS[:2]:
             it.on(host, f"printf '{POOLER}' >/etc/systemd/system/pooler.service; systemctl enable --now pooler")
