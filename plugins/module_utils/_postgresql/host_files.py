@@ -36,7 +36,7 @@ def collected(patterns: Iterable[str], account: str) -> tuple[list[Copy], list[s
     """The host's files that the patterns match, with the account's crontab, and warnings of what could not be read."""
     found: list[Copy] = []
     warnings: list[str] = []
-    wanted = list(patterns)
+    wanted = [pattern for pattern in patterns if pattern.strip("/")]
     # Links in these places lead to what a package brings.
     paths = sorted({path for pattern in wanted for path in Path("/").glob(pattern.lstrip("/"))})
     for path in (path for path in paths if path.is_file() and not path.is_symlink()):
@@ -64,12 +64,14 @@ def wanting(data_dir: Path, account: str) -> list[str]:
             if name.name != account:
                 continue
         else:
-            place = Path("/", name)
-            readable = os.access(place, os.R_OK)
-            if place.exists() and not readable:
+            told = str(Path("/", name))
+            try:
+                here = Path(told).read_bytes()
+            except (FileNotFoundError, NotADirectoryError):
+                here = None
+            except OSError:
+                # What can't be read here can't be compared, and must not end a restore.
                 continue
-            here = place.read_bytes() if readable else None
-            told = str(place)
         if here is None:
             found.append(f"missing: {told}")
         elif here != path.read_bytes():

@@ -48,7 +48,7 @@ def test_what_the_account_can_not_read_is_told(etc: Path, monkeypatch: pytest.Mo
 
 
 def test_without_a_pattern_nothing_is_looked_for() -> None:
-    assert host_files.collected([], "postgres") == ([], [])
+    assert host_files.collected([], "postgres") == host_files.collected(["", "/"], "postgres") == ([], [])
 
 
 def test_what_the_host_lacks_or_has_otherwise_is_told(etc: Path, tmp_path: Path, cron: dict[str, bytes]) -> None:
@@ -63,4 +63,7 @@ def test_what_the_host_lacks_or_has_otherwise_is_told(etc: Path, tmp_path: Path,
     cron["now"] = b""
     assert host_files.wanting(data, "postgres") == [f"different: {etc}/jobs", "missing: the crontab of postgres"]
     (etc / "jobs").unlink()
+    (etc / "jobs").mkdir()
+    assert host_files.wanting(data, "somebody") == []
+    (etc / "jobs").rmdir()
     assert host_files.wanting(data, "somebody") == [f"missing: {etc}/jobs"]
