@@ -74,6 +74,9 @@ instance:
     lsn:
       description: The current (primary) or replayed (replica) position.
       type: str
+    wal_file:
+      description: On a primary that runs, the WAL segment that it writes to.
+      type: str
     replicas:
       description: The replicas that follow this server, with their state and lag in bytes and seconds.
       type: list
@@ -92,7 +95,7 @@ instance:
       type: list
       elements: dict
     archiver:
-      description: Whether archiving works, the last archived and the last failed segment.
+      description: Whether archiving works, the last archived and the last failed segment, and C(archive_timeout) in seconds.
       type: dict
     pending_restart:
       description: The settings that await a restart.

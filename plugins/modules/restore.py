@@ -95,6 +95,15 @@ options:
       - What C(pg_current_snapshot(\)) says at the source, where it could be asked. It tells a source that is idle, or
         whose transactions are still open, from a stuck archive.
     type: str
+  source_wal_file:
+    description:
+      - The WAL segment that the source writes to, where it could be asked. When the archive holds all before it, what it
+        lacks is at most O(source_archive_timeout) old, whatever the age of its newest commit.
+    type: str
+  source_archive_timeout:
+    description: The source's C(archive_timeout) in seconds, V(0) where it has none.
+    type: int
+    default: 0
   rto_seconds:
     description: The longest time the restore may take, as an objective that the copy is judged by.
     type: float
@@ -269,6 +278,8 @@ def main() -> None:
         "seed": {"type": "int"},
         "expected_system_digest": {"type": "str"},
         "source_snapshot": {"type": "str"},
+        "source_wal_file": {"type": "str"},
+        "source_archive_timeout": {"type": "int", "default": 0},
         "rto_seconds": {"type": "float"},
         "rpo_seconds": {"type": "float"},
         "settings": {"type": "dict", "default": {}},

@@ -3,13 +3,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Whether a source is idle or its archive is stuck: two reasons for an old last commit that look the same from outside.
 
-The source's snapshot, `xmin:xmax:xid,xid,…` as pg_current_snapshot() gives it, says which transactions have ended.
+The source's snapshot, `xmin:xmax:xid,xid,…` as pg_current_snapshot() gives it, says which transactions have ended; the
+segment it writes to says how much of its log the archive may lack.
 """
 
 from __future__ import annotations
 
 import re
 
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import lsn
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.wal import Archive
 
 _ENDED = re.compile(r"tx:\s+(\d+), .*desc: (?:COMMIT|ABORT)(?:_PREPARED (\d+):)?")
@@ -39,6 +41,18 @@ def nothing_missing(archive: Archive, names: list[str], snapshot: str, most: int
             wanted = _between(told[0], following, len(settled))
             return wanted is not None and (told[1] | wanted) <= settled
     return False
+
+
+def lacks_at_most(archive: Archive, names: list[str], writing: str, archive_timeout: int) -> int | None:
+    """How old, in seconds, a commit that the archive's segments `names` lack can be; None where nothing limits it.
+
+    `writing` is the segment that the source writes to. When the archive holds all before it, what it lacks lies in that
+    one alone, and PostgreSQL ends a segment `archive_timeout` seconds after the first record in it, at the latest.
+    """
+    if archive_timeout <= 0 or not names or lsn.segment_timeline(names[-1]) != lsn.segment_timeline(writing):
+        return None
+    held = lsn.segment_start(names[-1], archive.size) + archive.size
+    return archive_timeout if held >= lsn.segment_start(writing, archive.size) else None
 
 
 def _last_told(archive: Archive, name: str) -> tuple[int, set[int]] | None:

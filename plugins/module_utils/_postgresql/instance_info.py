@@ -54,7 +54,8 @@ SELECT slot_name AS name, slot_type AS type, active, wal_status, restart_lsn::te
 FROM pg_replication_slots ORDER BY slot_name
 """
 _ARCHIVER = """
-SELECT current_setting('archive_mode') AS mode, last_archived_wal, last_failed_wal, failed_count::int,
+SELECT current_setting('archive_mode') AS mode,
+       (SELECT setting::int FROM pg_settings WHERE name = 'archive_timeout') AS timeout_seconds, last_archived_wal, last_failed_wal, failed_count::int,
        coalesce(last_failed_time > coalesce(last_archived_time, '-infinity'), false) AS failing
 FROM pg_stat_archiver
 """
@@ -96,7 +97,7 @@ def describe(server: Server) -> dict[str, Any]:
         cursor = connection.cursor(row_factory=dict_row)
         facts: dict[str, Any] = cursor.execute(_RUNNING).fetchone()
         standby = facts.pop("in_recovery")
-        wal_file = facts.pop("wal_file")
+        wal_file = facts["wal_file"]
         timeline = facts.pop("control_timeline")
         upstream = cursor.execute(_UPSTREAM).fetchone() if standby else None
         quorum = synchronous.parse(facts["synchronous"])

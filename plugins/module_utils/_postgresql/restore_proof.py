@@ -17,7 +17,7 @@ from ansible_collections.boringdb.ops.plugins.module_utils._core.checks import C
 from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError
 from ansible_collections.boringdb.ops.plugins.module_utils._core.files import read_text
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import lsn
-from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.idle import nothing_missing
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.idle import lacks_at_most, nothing_missing
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.repository import Backup, stamp
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.repository_pgbackrest import (
     PgbackrestRepository,
@@ -148,6 +148,9 @@ def objective_checks(
         elif _idle(params["source_snapshot"], plan, archive):
             message = "the source has committed nothing since: it is idle"
             checks.append(passed("rpo", expected=wanted, actual=actual, message=message))
+        elif _lately_idle(params, plan, archive, wanted):
+            message = f"what the archive lacks is at most {params['source_archive_timeout']} s old: the source was idle"
+            checks.append(passed("rpo", expected=wanted, actual=actual, message=message))
         else:
             message = f"the newest commit in the archive is {actual:g} s old, the objective is {wanted:g} s"
             checks.append(failed("rpo", expected=wanted, actual=actual, message=message))
@@ -162,6 +165,15 @@ def _idle(snapshot: str | None, plan: Plan, archive: Archive) -> bool:
         return nothing_missing(archive, plan.segments, snapshot)
     except OpsError:
         return False
+
+
+def _lately_idle(params: Mapping[str, Any], plan: Plan, archive: Archive, wanted: float) -> bool:
+    """Whether the source has committed only lately, after a time in which it committed nothing."""
+    writing = params["source_wal_file"]
+    if not writing:
+        return False
+    most = lacks_at_most(archive, plan.segments, writing, params["source_archive_timeout"])
+    return most is not None and most <= wanted
 
 
 def manifest_lsn(data_dir: Path) -> str:

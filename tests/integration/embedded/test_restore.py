@@ -325,6 +325,13 @@ def test_objectives_are_judged(history: History, copy: Copy) -> None:
     told = {check["name"]: check for check in done["checks"]}
     assert (told["rto"]["status"], told["rpo"]["status"]) == ("passed", "passed")
     assert told["rpo"]["message"] == "the source has committed nothing since: it is idle"
+    # It has committed since, but only into the segment that it writes to.
+    history.source.sql("CREATE TABLE lately (a int)", "DROP TABLE lately")
+    writing = history.source.sql("SELECT pg_walfile_name(pg_current_wal_lsn())")
+    lately = {"source_snapshot": history.source.sql("SELECT pg_current_snapshot()"), "source_wal_file": writing}
+    for timeout, status in ((60, "failed"), (1, "passed")):
+        done = copy.restore(target_type="immediate", rpo_seconds=1, source_archive_timeout=timeout, **lately)
+        assert {check["name"]: check["status"] for check in done["checks"]}["rpo"] == status
 
 
 def test_a_gap_in_the_archive_is_refused(history: History, tmp_path: Path) -> None:

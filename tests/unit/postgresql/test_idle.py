@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import psycopg
 import pytest
-from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.idle import nothing_missing
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.idle import lacks_at_most, nothing_missing
 from postgresql_ground import Make, Running
 
 
@@ -84,3 +84,22 @@ def test_a_log_that_tells_nothing_of_what_ran_proves_nothing(running: Running, a
     now = archive()
     assert not nothing_missing(now, [], snapshot)
     assert not nothing_missing(now, now.names, f"1:{int(snapshot.split(':')[1]) + 1_000_000}:")
+
+
+def test_what_the_archive_lacks_is_as_old_as_the_segment_that_is_written_to(
+    running: Running, archive: Make, other: psycopg.Connection
+) -> None:
+    other.execute("INSERT INTO idle VALUES (10)")
+    other.commit()
+    running.archived()
+    other.execute("INSERT INTO idle VALUES (11)")
+    other.commit()
+    now = archive()
+    writing = running.server.psql("SELECT pg_walfile_name(pg_current_wal_lsn())")
+    assert lacks_at_most(now, now.names, writing, 60) == 60
+    # Nothing forces the end of a segment, so a commit may lie in it for days.
+    assert lacks_at_most(now, now.names, writing, 0) is None
+    # One more that the archive lacks, and there is no limit; nor is there one on another timeline, or without any.
+    assert lacks_at_most(now, now.names[:-1], writing, 60) is None
+    assert lacks_at_most(now, now.names, f"0000000A{writing[8:]}", 60) is None
+    assert lacks_at_most(now, [], writing, 60) is None
