@@ -22,6 +22,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Callable
 
+from ansible_collections.boringdb.ops.plugins.module_utils._core.copy_tree import copy_tree
 from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError
 from ansible_collections.boringdb.ops.plugins.module_utils._core.files import read_text, sha256_of, sync_directory
 from ansible_collections.boringdb.ops.plugins.module_utils._core.process import run
@@ -157,15 +158,12 @@ class NativeRepository:
         if len(members) > 1:
             incremental.combine(self._program, members, data_dir, place_of)
             return
-        run(["cp", "-a", "--reflink=auto", f"{source}/.", str(data_dir)], guarded=True)
+        copy_tree(source, data_dir)
         data_dir.chmod(0o700)
         for link in (data_dir / "pg_tblspc").iterdir():
             place = place_of(link.name)
             place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            run(
-                ["cp", "-a", "--reflink=auto", str((source / "pg_tblspc" / link.name).resolve()), str(place)],
-                guarded=True,
-            )
+            copy_tree((source / "pg_tblspc" / link.name).resolve(), place)
             link.unlink()
             link.symlink_to(place)
 

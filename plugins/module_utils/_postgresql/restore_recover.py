@@ -170,13 +170,13 @@ def _lay_down(one: InPlace, plan: Plan, journal: Journal) -> None:
 
 def _copy_old(old: Path, new: Path, places: Mapping[str, Path]) -> None:
     """A copy of the old data for the tool to correct: shared blocks where the filesystem can, and read locally."""
-    run(["cp", "-a", "--reflink=auto", str(old), str(new)], guarded=True)
+    copy_tree(old, new)
     for name in ("postmaster.pid", "postmaster.opts", "standby.signal", "recovery.signal"):
         (new / name).unlink(missing_ok=True)
     for link in (new / "pg_tblspc").iterdir():
         place = places.get(link.name)
         if place and link.resolve().is_dir():
-            run(["cp", "-a", "--reflink=auto", str(link.resolve()), str(place)], guarded=True)
+            copy_tree(link.resolve(), place)
         link.unlink()
         if place:
             place.mkdir(mode=0o700, exist_ok=True)
