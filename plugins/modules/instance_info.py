@@ -95,7 +95,8 @@ instance:
       type: list
       elements: dict
     archiver:
-      description: Whether archiving works, the last archived and the last failed segment, and C(archive_timeout) in seconds.
+      description:
+        - Whether archiving works, the last archived and the last failed segment, and C(archive_timeout) in seconds.
       type: dict
     pending_restart:
       description: The settings that await a restart.

@@ -97,8 +97,8 @@ options:
     type: str
   source_wal_file:
     description:
-      - The WAL segment that the source writes to, where it could be asked. When the archive holds all before it, what it
-        lacks is at most O(source_archive_timeout) old, whatever the age of its newest commit.
+      - The WAL segment that the source writes to, where it could be asked. When the archive holds all before it, what
+        it lacks is at most O(source_archive_timeout) old, whatever the age of its newest commit.
     type: str
   source_archive_timeout:
     description: The source's C(archive_timeout) in seconds, V(0) where it has none.

@@ -55,7 +55,8 @@ FROM pg_replication_slots ORDER BY slot_name
 """
 _ARCHIVER = """
 SELECT current_setting('archive_mode') AS mode,
-       (SELECT setting::int FROM pg_settings WHERE name = 'archive_timeout') AS timeout_seconds, last_archived_wal, last_failed_wal, failed_count::int,
+       (SELECT setting::int FROM pg_settings WHERE name = 'archive_timeout') AS timeout_seconds,
+       last_archived_wal, last_failed_wal, failed_count::int,
        coalesce(last_failed_time > coalesce(last_archived_time, '-infinity'), false) AS failing
 FROM pg_stat_archiver
 """

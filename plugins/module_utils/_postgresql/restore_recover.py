@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.boringdb.ops.plugins.module_utils._core.checks import Check, failed, passed, skipped
+from ansible_collections.boringdb.ops.plugins.module_utils._core.copy_tree import copy_tree
 from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError
 from ansible_collections.boringdb.ops.plugins.module_utils._core.files import read_text, remove_tree
 from ansible_collections.boringdb.ops.plugins.module_utils._core.lock import host_lock
