@@ -60,8 +60,8 @@ faults: $(DEV)/.complete packages ## Inject one fault at a time: each must fail 
 kills: $(DEV)/.complete packages ## Kill playbooks at every task boundary: the same command again must finish the job
 	PATH=$(DEV)/bin:$$PATH $(DEV)/bin/python -m tests.kills
 
-bench: $(VENV)/.complete packages ## Figures as ratios against the same commands by hand, one JSON line each
-	$(VENV)/bin/python -m tests.bench
+bench: $(DEV)/.complete packages ## Figures as ratios against the same commands by hand, one JSON line each
+	$(DEV)/bin/python -m tests.bench
 
 docs: $(DEV)/.complete ## Build the documentation site into build/docs
 	@DEV=$(DEV) tests/lint/docs

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import statistics
 import sys
-from typing import Callable
+from collections.abc import Callable, Iterable
 
-from tests.bench import converge, ground, native, pgbackrest
+from tests.bench import converge, ground, hosts, native, pgbackrest, s3
 from tests.lab import doctor
 
 
@@ -39,8 +40,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="bench")
     parser.add_argument("--scale", type=int, default=400, help="pgbench's scale, 15 MB each (default 400: 6 GB)")
     parser.add_argument("--lab-scale", type=int, default=75, help="the same in the lab (default 75: 1.1 GB)")
+    parser.add_argument("--s3-scale", type=int, default=20, help="and with the S3 store (default 20: 0.3 GB)")
     parser.add_argument("--pairs", type=int, default=3)
     chosen = parser.parse_args()
+    # Whoever ends it is cleaned up behind, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         source = ground.Source(chosen.scale)
         line("module_start", native.module_start(source), "s")
@@ -53,20 +57,30 @@ def main() -> None:
         ground.remove()
     for name, value, unit in converge.figures():
         line(name, value, unit)
-    in_the_lab(chosen.lab_scale, chosen.pairs)
+    in_the_lab(chosen.lab_scale, chosen.s3_scale, chosen.pairs)
 
 
-def in_the_lab(scale: int, count: int) -> None:
+def in_the_lab(scale: int, s3_scale: int, count: int) -> None:
     """The figures of pgBackRest; said aloud where this machine can't boot the lab."""
     why = doctor.unavailable()
     if why:
         print(f"bench: pgBackRest is not measured, the lab can't run here: {why}", file=sys.stderr)
         return
-    taken: dict[str, list[tuple[float, float]]] = {}
-    for name, ours, floor in pgbackrest.rounds(scale, count):
-        taken.setdefault(name, []).append((ours, floor))
-    for name, rounds in taken.items():
-        compare(name, rounds)
+    with hosts.provisioned():
+        line("database_pgbackrest", hosts.load(scale), "GB")
+        compare_all(pgbackrest.rounds("pgbackrest", hosts.REPOSITORY, count))
+        line("database_s3", hosts.load(s3_scale), "GB")
+        with s3.store():
+            compare_all(pgbackrest.rounds("s3", hosts.PRIMARY, count))
+
+
+def compare_all(taken: Iterable[tuple[str, float, float]]) -> None:
+    """Compare what was taken in turns, each name by itself."""
+    rounds: dict[str, list[tuple[float, float]]] = {}
+    for name, ours, floor in taken:
+        rounds.setdefault(name, []).append((ours, floor))
+    for name, own in rounds.items():
+        compare(name, own)
 
 
 if __name__ == "__main__":
