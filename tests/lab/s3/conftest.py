@@ -21,6 +21,7 @@ from tests.lab.s3.start import authority, certificate, started, stop
 from tests.lab.s3.store import ENDPOINT, READER, SECRETS, WRITER
 
 PRIMARY, REPLICA, REPOSITORY, DRILL = HOSTS = ("bkp1", "bkp2", "bkprepo", "bkpdrill")
+CONFIGURE = "../tests/lab/s3/configure"
 CLUSTER, BUCKET, PORT = "bkp", "far-backups", 9443
 FIRST_KEY, SECOND_KEY = "the key of the first repository", "the key of the second repository"
 SECRET_TEXTS = (FIRST_KEY, SECOND_KEY, *SECRETS.values())
@@ -53,6 +54,11 @@ class Ground:
 
     def pgbackrest(self, host: str, words: str, check: bool = True) -> str:
         return self.estate.on(host, f"su postgres -c 'pgbackrest --stanza={CLUSTER} {words}'", check=check)
+
+    def with_store(self, **other: Any) -> str:
+        """The extra variable that changes the second repository alone."""
+        given = json.loads(self.estate.inventory.read_text())["all"]["vars"]["backup_repositories"]
+        return json.dumps({"backup_repositories": [given[0], {**given[1], **other}]})
 
     def described(self) -> None:
         """Write the inventory. The drill host has a key of its own, which can only read."""

@@ -82,6 +82,15 @@ def client(address: str, port: int) -> Any:
     )  # fmt: skip
 
 
-def make_bucket(store: Any, name: str) -> None:
-    """An empty bucket."""
-    store.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": REGION})
+def make_bucket(store: Any, name: str, lock: bool = False) -> None:
+    """An empty bucket, which can be locked where that is said."""
+    place = {"LocationConstraint": REGION}
+    store.create_bucket(Bucket=name, CreateBucketConfiguration=place, ObjectLockEnabledForBucket=lock)
+
+
+def keep(store: Any, bucket: str, mode: str, **time: int) -> None:
+    """Have a bucket that can be locked keep what is written from now on: `Days` or `Years`."""
+    rule = {"DefaultRetention": {"Mode": mode, **time}}
+    store.put_object_lock_configuration(
+        Bucket=bucket, ObjectLockConfiguration={"ObjectLockEnabled": "Enabled", "Rule": rule}
+    )
