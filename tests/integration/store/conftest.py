@@ -26,7 +26,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     port = free_port()
     process = start.started(home, "127.0.0.1", port)
     try:
-        client = start.client("localhost", port)
+        client = start.client("localhost", port, str(home / "ca.pem"))
         for bucket, (mode, days) in LOCKED.items():
             start.make_bucket(client, bucket, lock=True)
             start.keep(client, bucket, mode, **({"Years": 1} if bucket == "years" else {"Days": days}))
@@ -43,4 +43,4 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def client(store: dict[str, Any]) -> Any:
     """boto3's client of it."""
-    return start.client("localhost", store["port"])
+    return start.client("localhost", store["port"], store["ca_file"])

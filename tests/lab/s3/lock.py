@@ -1,7 +1,7 @@
 # Copyright (c) 2026, boringdb.ops contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What moto 5.2 leaves out of Object Lock: to tell an object's retention, and to give one to what is sent in parts."""
+"""What moto 5.2 leaves out of Object Lock: GetObjectRetention, retention of what came in parts, a change of default."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _FOUND = "<Retention><Mode>{}</Mode><RetainUntilDate>{}</RetainUntilDate></Reten
 _NONE = "<Error><Code>{}</Code><Message>{}</Message></Error>"
 
 
-def in_parts() -> None:
-    """Give an object of several parts the bucket's default retention, as S3 does and moto does for one part alone."""
+def as_s3_does() -> None:
+    """Give an object of several parts the bucket's default retention; let a bucket with objects have a new default."""
     from moto.s3.models import S3Backend
 
-    put = S3Backend.put_object
+    put, configure = S3Backend.put_object, S3Backend.put_object_lock_configuration
 
     def put_object(self: Any, bucket_name: str, *given: Any, **named: Any) -> Any:
         bucket = self.get_bucket(bucket_name)
@@ -25,7 +25,15 @@ def in_parts() -> None:
             named = {**named, "lock_mode": bucket.default_lock_mode, "lock_until": bucket.default_retention()}
         return put(self, bucket_name, *given, **named)
 
-    S3Backend.put_object = put_object
+    def put_object_lock_configuration(self: Any, bucket_name: str, *given: Any, **named: Any) -> None:
+        bucket = self.get_bucket(bucket_name)
+        objects, bucket.keys = bucket.keys, type(bucket.keys)()
+        try:
+            configure(self, bucket_name, *given, **named)
+        finally:
+            bucket.keys = objects
+
+    S3Backend.put_object, S3Backend.put_object_lock_configuration = put_object, put_object_lock_configuration
 
 
 def asked(environ: dict[str, Any]) -> bool:

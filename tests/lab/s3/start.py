@@ -69,15 +69,15 @@ def stop(pid: int) -> None:
         pass
 
 
-def client(address: str, port: int) -> Any:
-    """boto3's client of it."""
+def client(address: str, port: int, authorities: str = "") -> Any:
+    """boto3's client of it, which judges its certificate where a CA is named."""
     import boto3
     import urllib3
 
     # The certificate has no address, and pgBackRest's trust in it is what is tried.
     urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
     return boto3.client(
-        "s3", endpoint_url=f"https://{address}:{port}", region_name=REGION, verify=False,
+        "s3", endpoint_url=f"https://{address}:{port}", region_name=REGION, verify=authorities or False,
         aws_access_key_id=WRITER, aws_secret_access_key=SECRETS[WRITER],
     )  # fmt: skip
 

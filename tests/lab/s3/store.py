@@ -40,7 +40,7 @@ def _application() -> Callable[[dict[str, Any], Callable[..., Any]], Iterable[by
     os.environ["S3_IGNORE_SUBDOMAIN_BUCKETNAME"] = "true"
     from moto.server import DomainDispatcherApplication, create_backend_app
 
-    lock.in_parts()
+    lock.as_s3_does()
     moto = DomainDispatcherApplication(create_backend_app)
 
     def application(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:

@@ -139,7 +139,7 @@ def test_a_store_that_can_not_be_trusted_or_reached_is_refused_by_name(
 ) -> None:
     given = {key: str(ground.home / "other.pem") if value == "OTHER" else value for key, value in other.items()}
     before = ground.estate.on(PRIMARY, "cat /etc/pgbackrest/bkp-ca-repo2.pem")
-    output = " ".join(ground.refused(CONFIGURE, "-e", ground.with_store(**given)).split())
+    output = ground.refused(CONFIGURE, "-e", ground.with_store(**given))
     assert re.search(says, output), output[-3000:]
     assert ground.estate.on(PRIMARY, "cat /etc/pgbackrest/bkp-ca-repo2.pem") == before
 
@@ -171,7 +171,7 @@ def test_what_can_not_work_is_refused_at_once(ground: Ground) -> None:
         "backup_archive_async": False,
         "backup_archive_queue_max": "much",
     }
-    output = " ".join(ground.refused(CONFIGURE, "--check", "-e", json.dumps(wrong)).split())
+    output = ground.refused(CONFIGURE, "--check", **wrong)
     for says in ("repository of type host or path at /var/lib/pgbackrest", "repository 3 has no region",
                  "repository 3 has no key", "endpoint https://x", "backup_to names a repository",
                  "means nothing without backup_archive_async",
@@ -181,4 +181,4 @@ def test_what_can_not_work_is_refused_at_once(ground: Ground) -> None:
 
 def test_block_incremental_backups_need_a_version_that_is_ready(ground: Ground) -> None:
     output = ground.refused(CONFIGURE, "-e", "backup_block_incremental=true")
-    assert "backup_block_incremental needs pgBackRest 2.46, this is 2.45" in " ".join(output.split()), output[-3000:]
+    assert "backup_block_incremental needs pgBackRest 2.46, this is 2.45" in output, output[-3000:]
