@@ -50,7 +50,7 @@ class ClusterGround:
         argv += ["-m", f"boringdb.ops.{name}", "-a", json.dumps(options), "-o"]
         done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
         assert (done.returncode != 0) == failing, done.stdout + done.stderr
-        answer: dict[str, Any] = json.loads(done.stdout[done.stdout.index("{"):])
+        answer: dict[str, Any] = json.loads(done.stdout[done.stdout.index("{") :])
         return answer
 
     def pgbackrest(self, host: str, words: str, check: bool = True) -> str:

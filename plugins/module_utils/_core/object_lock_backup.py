@@ -17,7 +17,7 @@ from ansible_collections.boringdb.ops.plugins.module_utils._core.module import P
 try:
     import botocore.exceptions
 except ImportError:
-    pass
+    botocore = None
 
 #: What an object without retention answers. HeadObject would be silent, also where the key may not ask.
 _NONE = "NoSuchObjectLockConfiguration"

@@ -52,9 +52,11 @@ def bucket(client: Any, request: pytest.FixtureRequest) -> str:
     return str(name)
 
 
-def _asked(store: dict[str, Any], bucket: str, fails: bool = False, **other: Any) -> dict[str, Any]:
+def _asked(
+    store: dict[str, Any], bucket: str, fails: bool = False, check: bool = False, **other: Any
+) -> dict[str, Any]:
     given = {"days": 35, "stanza": "shop", "path": "/orders", **store, **other}
-    answer = module("object_lock", owner=SELF, fails=fails, bucket=bucket, **given)
+    answer = module("object_lock", owner=SELF, fails=fails, check=check, bucket=bucket, **given)
     assert "\n" not in answer.get("msg", "")
     return answer
 
@@ -68,7 +70,7 @@ def test_the_newest_whole_backup_is_asked(store: dict[str, Any], client: Any, bu
     _write(client, bucket, "20260301-020003F", stanza="other")
     before = datetime.now(timezone.utc)
     for check in (False, True):
-        found = module("object_lock", owner=SELF, check=check, bucket=bucket, days=35, stanza="shop", path="orders/", **store)
+        found = _asked(store, bucket, check=check, path="orders/")
         assert (found["backup"], found["objects"]) == (FULL, len(FILES))
         assert abs(datetime.fromisoformat(found["kept_until"]) - before - 35 * DAY) < timedelta(minutes=5)
     assert _asked(store, bucket, sample=1)["objects"] == 3
@@ -159,9 +161,7 @@ def test_an_option_that_means_nothing_is_refused(store: dict[str, Any], wrong: d
     assert piece in _asked(store, "compliance", fails=True, **wrong)["msg"]
 
 
-def test_the_role_asks_after_a_backup_alone(
-    store: dict[str, Any], client: Any, bucket: str, tmp_path: Path
-) -> None:
+def test_the_role_asks_after_a_backup_alone(store: dict[str, Any], client: Any, bucket: str, tmp_path: Path) -> None:
     """A backup that carries no retention must not keep a host from being configured, which may be its remedy."""
     _write(client, bucket, FULL)
     start.keep(client, bucket, "COMPLIANCE", Days=35)
