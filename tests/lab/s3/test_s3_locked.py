@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,11 +25,12 @@ pytestmark = pytest.mark.lab
 
 
 @pytest.fixture(scope="module")
-def locked(ground: Ground) -> str:
+def locked(ground: Ground) -> Iterator[str]:
     """The extra variable that puts the second repository into a bucket that keeps what is written to it."""
     start.make_bucket(client(), LOCKED, lock=True)
     start.keep(client(), LOCKED, "COMPLIANCE", Days=35)
-    return ground.with_store(bucket=LOCKED, object_lock={"days": 35})
+    yield ground.with_store(bucket=LOCKED, object_lock={"days": 35})
+    ground.play(CONFIGURE)
 
 
 def _named(ground: Ground, tmp_path: Path, playbook: str, *words: str) -> subprocess.CompletedProcess[str]:
