@@ -16,7 +16,7 @@ from botocore.exceptions import ClientError
 from tests.lab.estate import ROOT, TOOLS
 from tests.lab.plan import CONTROLLER_ADDRESS
 from tests.lab.s3 import start
-from tests.lab.s3.conftest import CLUSTER, CONFIGURE, DRILL, REPOSITORY, Ground, client
+from tests.lab.s3.conftest import CLUSTER, CONFIGURE, DRILL, PRIMARY, REPOSITORY, Ground, client
 from tests.lab.s3.store import ENDPOINT
 
 LOCKED = "locked-backups"
@@ -48,10 +48,12 @@ def _named(ground: Ground, tmp_path: Path, playbook: str, *words: str) -> subpro
 def test_a_backup_in_a_locked_bucket_is_read_back_and_stays(ground: Ground, locked: str, tmp_path: Path) -> None:
     done = _named(ground, tmp_path, CONFIGURE, "-e", locked)
     assert done.returncode == 0, done.stdout[-5000:]
-    done = _named(ground, tmp_path, "backup", "-e", locked, "-e", '{"backup_to": [2]}')
+    done = _named(ground, tmp_path, "backup", "-v", "-e", locked, "-e", '{"backup_to": [2]}')
     assert done.returncode == 0, done.stdout[-5000:]
     taken = re.search(r"backup: (\S+) full of bkp in repository 2", " ".join(done.stdout.split()))
-    assert taken and "Read back" in done.stdout, done.stdout[-3000:]
+    assert taken, done.stdout[-3000:]
+    read = " ".join(done.stdout.partition("Read back that buckets keep what was written")[2].split())
+    assert re.search(rf"ok: \[{PRIMARY} -> localhost\].*backup: {taken[1]}.*kept_until: ", read), read[:3000]
 
     written = client().list_object_versions(Bucket=LOCKED, Prefix=f"bkp/backup/bkp/{taken[1]}/")["Versions"]
     assert {"backup.manifest", "bundle"} <= {one["Key"].split("/")[4] for one in written}
