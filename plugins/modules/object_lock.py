@@ -15,8 +15,8 @@ description:
   - Asks a bucket of S3, or of a store that speaks like it, for its versioning and for the default retention of its
     Object Lock, and fails with every reason at once where they are less than expected.
   - It only reads. A bucket's Object Lock is the business of the store's owner, who should not be the database's.
-  - What is compared is the bucket's default, which holds for what is written from now on. Objects that are there keep
-    the retention that they were written with.
+  - The bucket's default holds for what is written from now on. Objects that are there keep the retention that they were
+    written with. With O(stanza), those of pgBackRest's newest backup are asked for theirs, too.
   - It runs where boto3 is, which is the controller rather than a database's host.
 extends_documentation_fragment:
   - boringdb.ops.attributes
@@ -73,6 +73,21 @@ options:
     description: For how many days at least an object must be kept. A year counts as 365.
     type: int
     required: true
+  stanza:
+    description:
+      - A stanza of pgBackRest's, whose newest whole backup in the bucket is looked at. Each object that is asked must
+        carry a retention that is not over, in the expected mode, O(days) long from when it was written.
+      - Where the bucket holds no backup of it, there is nothing to ask. What an incremental backup needs of the earlier
+        ones is not looked at.
+    type: str
+  path:
+    description: Where the repository lies in the bucket.
+    type: str
+    default: /pgbackrest
+  sample:
+    description: How many of the backup's objects are asked, at random, beside its manifest.
+    type: int
+    default: 20
 """
 
 EXAMPLES = r"""
@@ -83,6 +98,16 @@ EXAMPLES = r"""
     endpoint: s3.eu-west-1.amazonaws.com
     region: eu-west-1
     days: 35
+
+- name: Read back what the newest backup was given
+  delegate_to: localhost
+  boringdb.ops.object_lock:
+    bucket: orders-backups
+    endpoint: s3.eu-west-1.amazonaws.com
+    region: eu-west-1
+    days: 35
+    stanza: orders
+    path: /orders
 """
 
 RETURN = r"""
@@ -101,6 +126,21 @@ days:
   returned: success
   type: int
   sample: 35
+backup:
+  description: The label of the backup whose objects were asked. Empty where there is none.
+  returned: success, with O(stanza)
+  type: str
+  sample: 20260131-020003F
+objects:
+  description: How many objects were asked.
+  returned: success, with O(stanza)
+  type: int
+  sample: 22
+kept_until:
+  description: Until when all of them are kept.
+  returned: success, with O(stanza)
+  type: str
+  sample: "2026-03-07T02:00:41+00:00"
 """
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
@@ -122,6 +162,9 @@ def main() -> None:
             "ca_file": {"type": "path"},
             "mode": {"type": "str", "choices": ["compliance", "governance"], "default": "compliance"},
             "days": {"type": "int", "required": True},
+            "stanza": {"type": "str"},
+            "path": {"type": "str", "default": "/pgbackrest"},
+            "sample": {"type": "int", "default": 20},
         },
         required_together=[("key", "key_secret")],
         supports_check_mode=True,

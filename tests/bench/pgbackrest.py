@@ -1,11 +1,13 @@
 """pgBackRest on the lab's hosts: our backup and restore against the same commands by hand, over the same SSH.
 
-By hand means what a careful operator types: `pgbackrest check`, then `pgbackrest backup`; and `pgbackrest restore`, a
-start, and waiting until the server takes writes. Which repository that is, the hosts' configuration says.
+By hand means what a careful operator types: `pgbackrest check`, `pgbackrest backup`, and `pgbackrest expire`, which the
+configuration leaves to whoever takes a backup; and `pgbackrest restore`, a start, and waiting until the server takes
+writes. Which repository that is, the hosts' configuration says.
 """
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 
@@ -32,18 +34,20 @@ done
 
 
 def _backup(host: str) -> float:
+    os.sync()
     begun = time.monotonic()
     module(host, "backup", tool="pgbackrest", stanza="orders", data_dir=DATA, bin_dir=PROGRAMS)
     return time.monotonic() - begun
 
 
 def _backup_by_hand(host: str) -> float:
-    take = "pgbackrest --stanza=orders check && pgbackrest --stanza=orders backup --type=full --start-fast"
-    return timed(host, take)
+    commands = ("check", "backup --type=full --start-fast", "expire")
+    return timed(host, " && ".join(f"pgbackrest --stanza=orders {words}" for words in commands))
 
 
 def _restore() -> float:
     place = {"data_dir": f"{COPY}/data", "socket_dir": f"{COPY}/run", "tool": "pgbackrest", "stanza": "orders"}
+    os.sync()
     begun = time.monotonic()
     module(DRILL, "restore", **place)
     seconds = time.monotonic() - begun

@@ -11,11 +11,13 @@ from typing import Any
 
 from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError, Preflight
 from ansible_collections.boringdb.ops.plugins.module_utils._core.module import Outcome, Params
+from ansible_collections.boringdb.ops.plugins.module_utils._core.object_lock_backup import read_back
 
 try:
     import boto3
     import botocore.config
     import botocore.exceptions
+    import botocore.parsers
 except ImportError:
     boto3 = None
 
@@ -27,7 +29,10 @@ _NONE = "ObjectLockConfigurationNotFoundError"
 
 
 def object_lock(params: Params, check_mode: bool) -> Outcome:
-    """Compare the bucket's versioning and default retention with what is expected. Every reason at once."""
+    """Compare the bucket's versioning and default retention, and a backup's own, with what is expected.
+
+    Every reason at once.
+    """
     del check_mode
     preflight = Preflight()
     for name in ("bucket", "endpoint", "region"):
@@ -36,32 +41,48 @@ def object_lock(params: Params, check_mode: bool) -> Outcome:
     bare = not set(endpoint) & set("/: ")
     preflight.require(bare, f"endpoint is {endpoint!r}", "give the bare name, and the port as port")
     preflight.require(params["days"] >= 1, f"days is {params['days']}", "give 1 or more")
+    preflight.require(params["sample"] >= 0, f"sample is {params['sample']}", "give 0 or more")
+    preflight.require(params["stanza"] != "", "stanza is empty", "name it, or leave it out")
     authorities = params["ca_file"]
     preflight.require(
         not authorities or Path(authorities).is_file(), f"there is no file {authorities}", "correct ca_file"
     )
     preflight.done()
     where = f"{params['endpoint']}:{params['port']}"
+    needs = ["s3:GetBucketVersioning", "s3:GetBucketObjectLockConfiguration"]
+    if params["stanza"]:
+        needs += ["s3:ListBucket", "s3:GetObjectRetention"]
     try:
         client = _client(params)
-        versioning = client.get_bucket_versioning(Bucket=params["bucket"]).get("Status", "Disabled")
-        lock = _lock(client, params["bucket"])
+        facts = _default(client, params["bucket"])
+        reasons = list(_reasons(facts, params))
+        # Without a lock there is nothing that an object could carry.
+        if params["stanza"] and facts["mode"] != "none":
+            own, more = read_back(client, params)
+            facts |= own
+            reasons += more
     except botocore.exceptions.ClientError as exc:
         error = exc.response.get("Error", {})
         said = f"{exc.operation_name} answers {error.get('Code', '')}: {error.get('Message', '')}"
-        raise OpsError(
-            f"bucket {params['bucket']} of {where}: {said}; its key needs s3:GetBucketVersioning and "
-            "s3:GetBucketObjectLockConfiguration"
-        ) from exc
+        rights = f"{', '.join(needs[:-1])} and {needs[-1]}"
+        raise OpsError(f"bucket {params['bucket']} of {where}: {said}; its key needs {rights}") from exc
+    except botocore.parsers.ResponseParserError:
+        # Its message quotes what came, which may be an object of a backup.
+        raise OpsError(f"bucket {params['bucket']} can't be asked at {where}: its answer is not S3's") from None
     except botocore.exceptions.BotoCoreError as exc:
         raise OpsError(f"bucket {params['bucket']} can't be asked at {where}: {exc}") from exc
-    retention = lock.get("Rule", {}).get("DefaultRetention", {})
-    days = int(retention.get("Days", 0)) + 365 * int(retention.get("Years", 0))
-    facts = {"versioning": versioning.lower(), "mode": retention.get("Mode", "none").lower(), "days": days}
-    for what, remedy in _reasons(facts, params):
+    for what, remedy in reasons:
         preflight.refuse(f"bucket {params['bucket']} {what}", remedy)
     preflight.done()
     return Outcome(False, facts)
+
+
+def _default(client: Any, bucket: str) -> dict[str, Any]:
+    """What holds for an object that is written now."""
+    versioning = client.get_bucket_versioning(Bucket=bucket).get("Status", "Disabled")
+    retention = _lock(client, bucket).get("Rule", {}).get("DefaultRetention", {})
+    days = int(retention.get("Days", 0)) + 365 * int(retention.get("Years", 0))
+    return {"versioning": versioning.lower(), "mode": retention.get("Mode", "none").lower(), "days": days}
 
 
 def _reasons(found: dict[str, Any], wanted: Params) -> Iterator[tuple[str, str]]:

@@ -7,78 +7,16 @@ from __future__ import annotations
 
 import json
 import os
-import pwd
-import socket
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from buckets import LOCKED, SELF
 
 from tests.lab.s3.store import SECRETS, WRITER
 from tests.modules import REPO, module
-from tests.ports import free_port
-
-#: It is run on the controller, by whoever runs Ansible.
-SELF = pwd.getpwuid(os.geteuid()).pw_name
-LOCKED = {"compliance": ("COMPLIANCE", 35), "governance": ("GOVERNANCE", 35), "years": ("COMPLIANCE", 365)}
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
-    """A store on the loopback with five buckets; yields the options that lead there."""
-    import boto3
-
-    home = tmp_path_factory.mktemp("store")
-    home.chmod(0o755)
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
-         "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-keyout", "key.pem", "-out", "ca.pem"],
-        cwd=home, check=True, capture_output=True,
-    )  # fmt: skip
-    port = free_port()
-    argv = [sys.executable, "-m", "tests.lab.s3.store", "127.0.0.1", str(port), str(home / "ca.pem")]
-    with (home / "log").open("w") as log:
-        process = subprocess.Popen([*argv, str(home / "key.pem")], cwd=REPO, stdout=log, stderr=log)
-    try:
-        _await(process, port, home / "log")
-        client = boto3.client(
-            "s3", endpoint_url=f"https://localhost:{port}", region_name="eu-central-1", verify=str(home / "ca.pem"),
-            aws_access_key_id=WRITER, aws_secret_access_key=SECRETS[WRITER],
-        )  # fmt: skip
-        place = {"LocationConstraint": "eu-central-1"}
-        for bucket, (mode, days) in LOCKED.items():
-            client.create_bucket(Bucket=bucket, CreateBucketConfiguration=place, ObjectLockEnabledForBucket=True)
-            kept = {"Years": 1} if bucket == "years" else {"Days": days}
-            client.put_object_lock_configuration(
-                Bucket=bucket,
-                ObjectLockConfiguration={
-                    "ObjectLockEnabled": "Enabled", "Rule": {"DefaultRetention": {"Mode": mode, **kept}}
-                },
-            )  # fmt: skip
-        client.create_bucket(Bucket="plain", CreateBucketConfiguration=place)
-        client.create_bucket(Bucket="ruleless", CreateBucketConfiguration=place, ObjectLockEnabledForBucket=True)
-        yield {
-            "endpoint": "localhost", "port": port, "region": "eu-central-1", "uri_style": "path", "key": WRITER,
-            "key_secret": SECRETS[WRITER], "ca_file": str(home / "ca.pem"),
-        }  # fmt: skip
-    finally:
-        process.kill()
-        process.wait()
-
-
-def _await(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    deadline = time.monotonic() + 60
-    while process.poll() is None and time.monotonic() < deadline:
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-            return
-        except OSError:
-            time.sleep(0.1)
-    raise AssertionError(log.read_text())
 
 
 @pytest.mark.parametrize(("bucket", "mode", "days"), [

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tests.integration.estate_runs import Running, await_
+from tests.lab.cluster import MEMBERS
 from tests.lab.estate import Estate
 from tests.lab.interruption.runs import begin, module_result
 
@@ -58,17 +59,8 @@ class Ground(Estate):
         super().__init__(hosts.home)
         self.addresses, self.ssh_config = hosts.addresses, hosts.ssh_config
         at = {name: {"ansible_host": self.addresses[name]} for name in (PRIMARY, REPOSITORY, DRILL)}
-        members = {
-            "db_version": 15,
-            "db_service": "postgresql@15-main",
-            "db_data_dir": "/var/lib/postgresql/15/main",
-            "db_config_dir": "/etc/postgresql/15/main",
-            "db_address": "{{ ansible_host }}",
-            "db_backup_tool": "pgbackrest",
-            "postgresql_replication_password": "for the lab only, 32 characters!",
-        }
         groups: dict[str, Any] = {
-            "kill": {"hosts": {PRIMARY: at[PRIMARY]}, "vars": members},
+            "kill": {"hosts": {PRIMARY: at[PRIMARY]}, "vars": MEMBERS},
             "repository_hosts": {"hosts": {REPOSITORY: {**at[REPOSITORY], "backup_retention_full": 9}}},
             # A host without power is noticed after six seconds instead of fifteen.
             "drill_hosts": {"hosts": {DRILL: {**at[DRILL], "ansible_ssh_extra_args": "-o ServerAliveInterval=2"}}},

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.lab.cluster import MEMBERS
 from tests.lab.estate import Estate, changed, lab_hosts
 
 HOSTS = ("shop1", "shop2", "shoprepo", "shopdrill")
@@ -24,17 +25,8 @@ def estate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Estate]:
     """A provisioned cluster with its repository."""
     with lab_hosts(tmp_path_factory.mktemp("pgbackrest"), *HOSTS) as it:
         at = {name: {"ansible_host": it.addresses[name]} for name in HOSTS}
-        members = {
-            "db_version": 15,
-            "db_service": "postgresql@15-main",
-            "db_data_dir": "/var/lib/postgresql/15/main",
-            "db_config_dir": "/etc/postgresql/15/main",
-            "db_address": "{{ ansible_host }}",
-            "db_backup_tool": "pgbackrest",
-            "postgresql_replication_password": "for the lab only, 32 characters!",
-        }
         groups: dict[str, Any] = {
-            "shop": {"hosts": {name: at[name] for name in HOSTS[:2]}, "vars": members},
+            "shop": {"hosts": {name: at[name] for name in HOSTS[:2]}, "vars": MEMBERS},
             "repository_hosts": {"hosts": {"shoprepo": {**at["shoprepo"], "backup_cipher_pass": KEY}}},
             "drill_hosts": {"hosts": {"shopdrill": at["shopdrill"]}},
         }

@@ -5,15 +5,14 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.lab.estate import ROOT, TOOLS, Estate, lab_hosts
+from tests.lab.cluster import MEMBERS, ClusterGround
+from tests.lab.estate import Estate, lab_hosts
 
 PRIMARY, REPOSITORY, DRILL = HOSTS = ("tl1", "tlrepo", "tldrill")
 CLUSTER = "tl"
@@ -56,34 +55,12 @@ class Authority:
         return done.stdout.partition("=")[2].strip()
 
 
-class Ground:
-    """The estate, and who issues its certificates."""
+class Ground(ClusterGround):
+    """The cluster, and who issues its hosts' certificates."""
 
     def __init__(self, estate: Estate, home: Path) -> None:
-        self.estate, self.home = estate, home
+        super().__init__(estate, home, CLUSTER)
         self.authority = Authority(home)
-
-    def play(self, playbook: str, *words: str) -> str:
-        return self.estate.play(playbook, *words, cluster=CLUSTER)
-
-    def refused(self, playbook: str, **given: Any) -> str:
-        """Run a playbook that must fail; returns its output in one line."""
-        done = self.estate.attempt(playbook, "-e", f"cluster={CLUSTER}", "-e", json.dumps(given))
-        assert done.returncode != 0, done.stdout[-3000:]
-        assert "PRIVATE KEY" not in done.stdout
-        return " ".join(done.stdout.split())
-
-    def module(self, host: str, name: str, failing: bool = False, **options: Any) -> dict[str, Any]:
-        """Run one module as the database's account; returns what it answered."""
-        argv = [str(TOOLS / "ansible"), "-i", str(self.estate.inventory), host, "-b", "--become-user", "postgres"]
-        argv += ["-m", f"boringdb.ops.{name}", "-a", json.dumps(options), "-o"]
-        done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
-        assert (done.returncode != 0) == failing, done.stdout + done.stderr
-        answer: dict[str, Any] = json.loads(done.stdout[done.stdout.index("{"):])
-        return answer
-
-    def pgbackrest(self, host: str, words: str, check: bool = True) -> str:
-        return self.estate.on(host, f"su postgres -c 'pgbackrest --stanza={CLUSTER} {words}'", check=check)
 
     def served(self, host: str, port: int = 8432) -> str:
         """The fingerprint of what a new connection gets, asked by a program that is not ours."""
@@ -97,13 +74,9 @@ class Ground:
             name: {"ansible_host": self.estate.addresses[name], "db_address": self.estate.addresses[name]}
             for name in HOSTS
         }
-        members = {
-            "db_version": 15, "db_service": "postgresql@15-main", "db_data_dir": "/var/lib/postgresql/15/main",
-            "db_config_dir": "/etc/postgresql/15/main", "db_backup_tool": "pgbackrest", "backup_transport": "tls",
-        }  # fmt: skip
         self.estate.describe(
             {
-                CLUSTER: {"hosts": {PRIMARY: hosts[PRIMARY]}, "vars": members},
+                CLUSTER: {"hosts": {PRIMARY: hosts[PRIMARY]}, "vars": {**MEMBERS, "backup_transport": "tls"}},
                 "repository_hosts": {"hosts": {REPOSITORY: {**hosts[REPOSITORY], "backup_cipher_pass": KEY}}},
                 "drill_hosts": {"hosts": {DRILL: hosts[DRILL]}},
             },

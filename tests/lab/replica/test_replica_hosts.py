@@ -12,17 +12,12 @@ from typing import Any
 
 import pytest
 
+from tests.lab import cluster
 from tests.lab.estate import Estate, changed, lab_hosts
 
 HOSTS = ("rep1", "rep2", "rep3", "reprepo")
 MEMBERS = {
-    "db_version": 15,
-    "db_service": "postgresql@15-main",
-    "db_data_dir": "/var/lib/postgresql/15/main",
-    "db_config_dir": "/etc/postgresql/15/main",
-    "db_address": "{{ ansible_host }}",
-    "db_backup_tool": "pgbackrest",
-    "postgresql_replication_password": "for the lab only, 32 characters!",
+    **cluster.MEMBERS,
     "replica_synchronous": {"number": 1, "commit": "remote_write"},
     # How long the slot of one that vanished is in use.
     "postgresql_settings": {"wal_sender_timeout": "10s"},

@@ -6,53 +6,32 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.lab.estate import ROOT, TOOLS, Estate, lab_hosts
+from tests.lab.cluster import MEMBERS, ClusterGround
+from tests.lab.estate import lab_hosts
 from tests.lab.plan import CONTROLLER_ADDRESS
 from tests.lab.s3 import start
 from tests.lab.s3.start import authority, certificate, started, stop
 from tests.lab.s3.store import ENDPOINT, READER, SECRETS, WRITER
 
 PRIMARY, REPLICA, REPOSITORY, DRILL = HOSTS = ("bkp1", "bkp2", "bkprepo", "bkpdrill")
+CONFIGURE = "../tests/lab/s3/configure"
 CLUSTER, BUCKET, PORT = "bkp", "far-backups", 9443
 FIRST_KEY, SECOND_KEY = "the key of the first repository", "the key of the second repository"
 SECRET_TEXTS = (FIRST_KEY, SECOND_KEY, *SECRETS.values())
 
 
-@dataclass
-class Ground:
-    """The estate, the store, and what signed its certificate."""
+class Ground(ClusterGround):
+    """The cluster with a second repository in the store; `home` holds what signed its certificate."""
 
-    estate: Estate
-    home: Path
-
-    def play(self, playbook: str, *words: str) -> str:
-        return self.estate.play(playbook, *words, cluster=CLUSTER)
-
-    def refused(self, playbook: str, *words: str) -> str:
-        """Run a playbook that must fail; returns its output."""
-        done = self.estate.attempt(playbook, "-e", f"cluster={CLUSTER}", *words)
-        assert done.returncode != 0, done.stdout[-3000:]
-        return done.stdout
-
-    def module(self, host: str, name: str, failing: bool = False, **options: Any) -> dict[str, Any]:
-        """Run one module as the database's account; returns what it answered."""
-        argv = [str(TOOLS / "ansible"), "-i", str(self.estate.inventory), host, "-b", "--become-user", "postgres"]
-        argv += ["-m", f"boringdb.ops.{name}", "-a", json.dumps(options), "-o"]
-        done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
-        assert (done.returncode != 0) == failing, done.stdout + done.stderr
-        answer: dict[str, Any] = json.loads(done.stdout[done.stdout.index("{"):])
-        return answer
-
-    def pgbackrest(self, host: str, words: str, check: bool = True) -> str:
-        return self.estate.on(host, f"su postgres -c 'pgbackrest --stanza={CLUSTER} {words}'", check=check)
+    def with_store(self, **other: Any) -> str:
+        """The extra variable that changes the second repository alone."""
+        given = json.loads(self.estate.inventory.read_text())["all"]["vars"]["backup_repositories"]
+        return json.dumps({"backup_repositories": [given[0], {**given[1], **other}]})
 
     def described(self) -> None:
         """Write the inventory. The drill host has a key of its own, which can only read."""
@@ -62,19 +41,10 @@ class Ground:
             "uri_style": "path", "path": "/bkp", "ca_file": str(self.home / "ca.pem"), "cipher_pass": SECOND_KEY,
             "key": "{{ store_key }}", "key_secret": "{{ store_secret }}", "retention_full": 1,
         }  # fmt: skip
-        members = {
-            "db_version": 15,
-            "db_service": "postgresql@15-main",
-            "db_data_dir": "/var/lib/postgresql/15/main",
-            "db_config_dir": "/etc/postgresql/15/main",
-            "db_address": "{{ ansible_host }}",
-            "db_backup_tool": "pgbackrest",
-            "postgresql_replication_password": "for the lab only, 32 characters!",
-        }
         reader = {"store_key": READER, "store_secret": SECRETS[READER]}
         self.estate.describe(
             {
-                CLUSTER: {"hosts": {name: at[name] for name in (PRIMARY, REPLICA)}, "vars": members},
+                CLUSTER: {"hosts": {name: at[name] for name in (PRIMARY, REPLICA)}, "vars": MEMBERS},
                 "repository_hosts": {"hosts": {REPOSITORY: {**at[REPOSITORY], "backup_cipher_pass": FIRST_KEY}}},
                 "drill_hosts": {"hosts": {DRILL: {**at[DRILL], **reader}}},
             },
@@ -98,7 +68,7 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
     authority(home, "other")
     certificate(home, ENDPOINT, f"{BUCKET}.{ENDPOINT}")
     with lab_hosts(home, *HOSTS) as estate:
-        it = Ground(estate, home)
+        it = Ground(estate, home, CLUSTER)
         store = started(home, CONTROLLER_ADDRESS, PORT)
         try:
             start.make_bucket(client(), BUCKET)

@@ -69,19 +69,28 @@ def stop(pid: int) -> None:
         pass
 
 
-def client(address: str, port: int) -> Any:
-    """boto3's client of it."""
+def client(address: str, port: int, authorities: str = "") -> Any:
+    """boto3's client of it, which judges its certificate where a CA is named."""
     import boto3
     import urllib3
 
     # The certificate has no address, and pgBackRest's trust in it is what is tried.
     urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
     return boto3.client(
-        "s3", endpoint_url=f"https://{address}:{port}", region_name=REGION, verify=False,
+        "s3", endpoint_url=f"https://{address}:{port}", region_name=REGION, verify=authorities or False,
         aws_access_key_id=WRITER, aws_secret_access_key=SECRETS[WRITER],
     )  # fmt: skip
 
 
-def make_bucket(store: Any, name: str) -> None:
-    """An empty bucket."""
-    store.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": REGION})
+def make_bucket(store: Any, name: str, lock: bool = False) -> None:
+    """An empty bucket, which can be locked where that is said."""
+    place = {"LocationConstraint": REGION}
+    store.create_bucket(Bucket=name, CreateBucketConfiguration=place, ObjectLockEnabledForBucket=lock)
+
+
+def keep(store: Any, bucket: str, mode: str, **time: int) -> None:
+    """Have a bucket that can be locked keep what is written from now on: `Days` or `Years`."""
+    rule = {"DefaultRetention": {"Mode": mode, **time}}
+    store.put_object_lock_configuration(
+        Bucket=bucket, ObjectLockConfiguration={"ObjectLockEnabled": "Enabled", "Rule": rule}
+    )

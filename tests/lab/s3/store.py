@@ -5,7 +5,7 @@
 
 usage: python -m tests.lab.s3.store ADDRESS PORT CERTIFICATE KEY
 
-moto checks no signature and no region. Buckets are reached by path only.
+moto checks no signature and no region. Buckets are reached by path only. `lock` adds what it leaves out of Object Lock.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ import re
 import sys
 from collections.abc import Callable, Iterable
 from typing import Any
+
+from tests.lab.s3 import lock
 
 ENDPOINT = "controller"
 WRITER, READER = "AKIAWRITER0000000001", "AKIAREADER0000000001"
@@ -38,6 +40,7 @@ def _application() -> Callable[[dict[str, Any], Callable[..., Any]], Iterable[by
     os.environ["S3_IGNORE_SUBDOMAIN_BUCKETNAME"] = "true"
     from moto.server import DomainDispatcherApplication, create_backend_app
 
+    lock.as_s3_does()
     moto = DomainDispatcherApplication(create_backend_app)
 
     def application(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
@@ -45,6 +48,8 @@ def _application() -> Callable[[dict[str, Any], Callable[..., Any]], Iterable[by
         if denied:
             start("403 Forbidden", [("Content-Type", "application/xml"), ("Content-Length", str(len(denied)))])
             return [denied]
+        if lock.asked(environ):
+            return lock.answer(environ, start)
         return moto(environ, start)  # type: ignore[no-any-return]
 
     return application

@@ -14,9 +14,7 @@ from typing import Any
 import pytest
 
 from tests.lab.estate import changed
-from tests.lab.s3.conftest import CLUSTER, DRILL, HOSTS, PRIMARY, REPLICA, REPOSITORY, SECRET_TEXTS, Ground
-
-CONFIGURE = "../tests/lab/s3/configure"
+from tests.lab.s3.conftest import CLUSTER, CONFIGURE, DRILL, HOSTS, PRIMARY, REPLICA, REPOSITORY, SECRET_TEXTS, Ground
 
 pytestmark = pytest.mark.lab
 
@@ -132,12 +130,6 @@ def test_a_drill_host_s_key_writes_nothing(ground: Ground) -> None:
     assert "403" in said and "AccessDenied" in said, said
 
 
-def _with_store(ground: Ground, **other: Any) -> str:
-    """The extra variable that changes the second repository alone."""
-    given = json.loads(ground.estate.inventory.read_text())["all"]["vars"]["backup_repositories"]
-    return json.dumps({"backup_repositories": [given[0], {**given[1], **other}]})
-
-
 @pytest.mark.parametrize(("other", "says"), [
     ({"ca_file": "OTHER"}, r"repository 2, controller:\d+: its certificate is refused: .*(unable to|self-signed)"),
     ({"port": 1}, r"repository 2, controller:1: it can't be reached: Connection refused"),
@@ -147,7 +139,7 @@ def test_a_store_that_can_not_be_trusted_or_reached_is_refused_by_name(
 ) -> None:
     given = {key: str(ground.home / "other.pem") if value == "OTHER" else value for key, value in other.items()}
     before = ground.estate.on(PRIMARY, "cat /etc/pgbackrest/bkp-ca-repo2.pem")
-    output = " ".join(ground.refused(CONFIGURE, "-e", _with_store(ground, **given)).split())
+    output = ground.refused(CONFIGURE, "-e", ground.with_store(**given))
     assert re.search(says, output), output[-3000:]
     assert ground.estate.on(PRIMARY, "cat /etc/pgbackrest/bkp-ca-repo2.pem") == before
 
@@ -179,7 +171,7 @@ def test_what_can_not_work_is_refused_at_once(ground: Ground) -> None:
         "backup_archive_async": False,
         "backup_archive_queue_max": "much",
     }
-    output = " ".join(ground.refused(CONFIGURE, "--check", "-e", json.dumps(wrong)).split())
+    output = ground.refused(CONFIGURE, "--check", **wrong)
     for says in ("repository of type host or path at /var/lib/pgbackrest", "repository 3 has no region",
                  "repository 3 has no key", "endpoint https://x", "backup_to names a repository",
                  "means nothing without backup_archive_async",
@@ -189,4 +181,4 @@ def test_what_can_not_work_is_refused_at_once(ground: Ground) -> None:
 
 def test_block_incremental_backups_need_a_version_that_is_ready(ground: Ground) -> None:
     output = ground.refused(CONFIGURE, "-e", "backup_block_incremental=true")
-    assert "backup_block_incremental needs pgBackRest 2.46, this is 2.45" in " ".join(output.split()), output[-3000:]
+    assert "backup_block_incremental needs pgBackRest 2.46, this is 2.45" in output, output[-3000:]
