@@ -39,8 +39,8 @@ def main() -> None:
     """Run the bench."""
     parser = argparse.ArgumentParser(prog="bench")
     parser.add_argument("--scale", type=int, default=400, help="pgbench's scale, 15 MB each (default 400: 6 GB)")
-    parser.add_argument("--lab-scale", type=int, default=400, help="the same in the lab (default 400: 6 GB)")
-    parser.add_argument("--s3-scale", type=int, default=150, help="and with the S3 store (default 150: 2.3 GB)")
+    parser.add_argument("--lab-scale", type=int, default=500, help="the same in the lab (default 500: 7.5 GB)")
+    parser.add_argument("--s3-scale", type=int, default=300, help="and with the S3 store (default 300: 4.5 GB)")
     parser.add_argument("--pairs", type=int, default=3)
     chosen = parser.parse_args()
     # Whoever ends it is cleaned up behind, too.
