@@ -94,8 +94,12 @@ SELECT i.type, i.identity, pg_catalog.pg_get_userbyid(o.defaclrole)::text, {_ACL
 
 # What a setting holds may be a secret of an application; so its digest stands for it.
 _SETTINGS = """
-(SELECT coalesce(json_agg(json_build_array(pg_catalog.split_part(s, '=', 1), pg_catalog.md5(s)) ORDER BY s), '[]')
-   FROM pg_catalog.pg_db_role_setting r, pg_catalog.unnest(r.setconfig) s WHERE {})
+(SELECT coalesce(json_agg(json_build_array(w.who || pg_catalog.split_part(s, '=', 1), pg_catalog.md5(s))
+                          ORDER BY w.who, s), '[]')
+   FROM pg_catalog.pg_db_role_setting r, pg_catalog.unnest(r.setconfig) s,
+        LATERAL (SELECT CASE WHEN r.setdatabase = 0 OR r.setrole = 0 THEN ''
+                             ELSE 'of ' || pg_catalog.pg_get_userbyid(r.setrole) || ' ' END AS who) w
+  WHERE {})
 """
 _DATABASES = f"""
 SELECT o.datname, pg_catalog.pg_get_userbyid(o.datdba)::text, {_ACL.format(_default("datacl", "'d'", "datdba"))},
@@ -103,7 +107,7 @@ SELECT o.datname, pg_catalog.pg_get_userbyid(o.datdba)::text, {_ACL.format(_defa
                          'ctype', o.datctype, 'provider', to_jsonb(o)->>'datlocprovider',
                          'locale', coalesce(to_jsonb(o)->>'datlocale', to_jsonb(o)->>'daticulocale'),
                          'connection_limit', o.datconnlimit, 'template', o.datistemplate),
-       {_SETTINGS.format("r.setdatabase = o.oid AND r.setrole = 0")}
+       {_SETTINGS.format("r.setdatabase = o.oid")}
   FROM pg_catalog.pg_database o WHERE o.datallowconn ORDER BY 1
 """  # noqa: S608 - constants of this file only
 _ROLES = f"""

@@ -20,7 +20,8 @@ CREATE TYPE mood AS ENUM ('glad', 'sad');
 CREATE TABLE "Odd Name" (id serial PRIMARY KEY, "group" text, how mood DEFAULT 'sad', seen timestamptz DEFAULT now(),
                          price numeric(10,2) DEFAULT 1.5, weight float8 DEFAULT pi(), tags mood[] DEFAULT '{glad}');
 INSERT INTO "Odd Name" ("group") SELECT E'a\\tb\\n\\\\.\\n' || n FROM generate_series(1, 500) n;
-ALTER TABLE "Odd Name" ADD COLUMN gone int, DROP COLUMN gone;
+ALTER TABLE "Odd Name" ADD COLUMN gone int;
+ALTER TABLE "Odd Name" DROP COLUMN gone;
 ALTER TABLE "Odd Name" OWNER TO "Shop's owner";
 GRANT SELECT ON "Odd Name" TO PUBLIC;
 GRANT UPDATE ("group") ON "Odd Name" TO clerk WITH GRANT OPTION;
