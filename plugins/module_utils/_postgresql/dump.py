@@ -36,8 +36,6 @@ def dump(params: Params, check_mode: bool) -> Outcome:
     preflight = options.impossible(params)
     path = Path(params["path"])
     preflight.require(path.is_absolute(), f"path {params['path']!r} is relative", "give the whole path")
-    for name, least in {"jobs": 1, "keep": 1, "lock_seconds": 1, "ttl_seconds": 1}.items():
-        preflight.require(params[name] >= least, f"{name} is {params[name]}", f"give {least} or more")
     preflight.done()
     if params["state"] == "proven":
         return dump_prove.prove(params, check_mode)

@@ -29,10 +29,10 @@ EXISTS (SELECT FROM pg_catalog.pg_depend d
 
 
 def _part(catalogue: str, owner: str, acl: str = "", where: str = "o.oid >= 16384") -> str:
-    """A query for (type, identity, owner, privileges) of one catalogue's objects that no extension brings."""
+    """A query for (type, identity, schema, owner, privileges) of one catalogue's objects that no extension brings."""
     privileges = _ACL.format(acl) if acl else _NO_ACL
     return f"""
-SELECT i.type, i.identity, pg_catalog.pg_get_userbyid({owner})::text, {privileges}
+SELECT i.type, i.identity, i.schema, pg_catalog.pg_get_userbyid({owner})::text, {privileges}
   FROM pg_catalog.{catalogue} o,
        LATERAL pg_catalog.pg_identify_object('pg_catalog.{catalogue}'::regclass, o.oid, 0) i
  WHERE {where} AND NOT {_OF_EXTENSION.format(catalogue=catalogue)}
@@ -50,7 +50,7 @@ _LOCAL = (
         "o.oid >= 16384 AND o.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND o.relpersistence <> 't'",
     ),
     f"""
-SELECT i.type, i.identity, pg_catalog.pg_get_userbyid(o.relowner)::text, {_ACL.format("a.attacl")}
+SELECT i.type, i.identity, i.schema, pg_catalog.pg_get_userbyid(o.relowner)::text, {_ACL.format("a.attacl")}
   FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class o ON o.oid = a.attrelid,
        LATERAL pg_catalog.pg_identify_object('pg_catalog.pg_class'::regclass, o.oid, a.attnum) i
  WHERE a.attacl IS NOT NULL AND o.oid >= 16384 AND a.attnum > 0 AND NOT a.attisdropped
@@ -71,12 +71,12 @@ SELECT i.type, i.identity, pg_catalog.pg_get_userbyid(o.relowner)::text, {_ACL.f
     _part("pg_foreign_server", "o.srvowner", _default("srvacl", "'S'", "srvowner")),
     # Their catalogue has no oid of its own name for identify: the class is that of their pages.
     f"""
-SELECT 'large object', o.oid::text, pg_catalog.pg_get_userbyid(o.lomowner)::text,
+SELECT 'large object', o.oid::text, NULL, pg_catalog.pg_get_userbyid(o.lomowner)::text,
        {_ACL.format(_default("lomacl", "'L'", "lomowner"))}
   FROM pg_catalog.pg_largeobject_metadata o
 """,  # noqa: S608 - constants of this file only
     f"""
-SELECT i.type, i.identity, pg_catalog.pg_get_userbyid(o.defaclrole)::text, {_ACL.format("o.defaclacl")}
+SELECT i.type, i.identity, i.schema, pg_catalog.pg_get_userbyid(o.defaclrole)::text, {_ACL.format("o.defaclacl")}
   FROM pg_catalog.pg_default_acl o,
        LATERAL pg_catalog.pg_identify_object('pg_catalog.pg_default_acl'::regclass, o.oid, 0) i
 """,  # noqa: S608 - constants of this file only
@@ -136,8 +136,9 @@ def local_objects(connection: Any) -> dict[str, Entry]:
     """Every object of a database by its type and name: its owner and its privileges."""
     found: dict[str, Entry] = {}
     for query in _LOCAL:
-        for kind, identity, owner, acl in connection.execute(query):
-            found[f"{kind} {identity}"] = {"kind": kind, "identity": identity, "owner": owner, "acl": acl}
+        for kind, identity, schema, owner, acl in connection.execute(query):
+            one = {"kind": kind, "identity": identity, "schema": schema, "owner": owner, "acl": acl}
+            found[f"{kind} {identity}"] = one
     return found
 
 

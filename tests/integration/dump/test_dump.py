@@ -151,7 +151,7 @@ def test_a_damaged_file_is_named_and_nothing_is_loaded(ground: Estate, taken: di
     file = next((taken["path"] / taken["label"]).glob("databases/*shop/toc.dat"))
     was = file.read_bytes()
     try:
-        file.write_bytes(was[:-1] + b"\0")
+        file.write_bytes(was[:-1] + bytes([was[-1] ^ 1]))
         proved = prove(ground, taken["path"])
         file.unlink()
         missing = prove(ground, taken["path"])
@@ -165,22 +165,22 @@ def test_a_damaged_file_is_named_and_nothing_is_loaded(ground: Estate, taken: di
 
 
 def test_a_replica_is_dumped_without_its_unlogged_rows(ground: Estate) -> None:
-    psql(ground, "SET default_transaction_read_only = off; CREATE UNLOGGED TABLE fleeting AS SELECT 1 AS n")
+    psql(ground, "BEGIN READ WRITE; CREATE UNLOGGED TABLE fleeting AS SELECT 1 AS n; COMMIT")
     caught_up(ground)
     path = place(ground, "replica")
     done = take(ground, path, host="db2", databases=["shop"])
     assert (done["dump"]["standby"], done["databases"]) == (True, ["shop"])
-    assert any("the replica may cancel" in line for line in done["warnings"])
+    assert "the replica may cancel" in json.dumps(done["warnings"])
     tables = manifest(path, done["dump"]["label"])["databases"]["shop"]["tables"]
     assert tables["public.fleeting"]["rows"] is None
     proved = prove(ground, path)
     assert set(statuses(proved).values()) == {"passed"}, proved["checks"]
-    psql(ground, "SET default_transaction_read_only = off; DROP TABLE fleeting")
+    psql(ground, "BEGIN READ WRITE; DROP TABLE fleeting; COMMIT")
 
 
 def test_replay_that_can_not_wait_cancels_it_in_one_line_with_the_remedy(ground: Estate) -> None:
     path = place(ground, "cancelled")
-    psql(ground, "SET default_transaction_read_only = off; CREATE TABLE busy AS SELECT generate_series(1, 9) AS n")
+    psql(ground, "BEGIN READ WRITE; CREATE TABLE busy AS SELECT generate_series(1, 9) AS n; COMMIT")
     caught_up(ground)
     try:
         for text in ("ALTER SYSTEM SET max_standby_streaming_delay = 0", "SELECT pg_reload_conf()"):
@@ -189,7 +189,7 @@ def test_replay_that_can_not_wait_cancels_it_in_one_line_with_the_remedy(ground:
             given = {**ground.server("db2"), "bin_dir": bin_dir(ground), "path": str(path), "databases": ["shop"]}
             running = ground.begin_module("dump", **given)
             hold.reached()
-            psql(ground, "SET default_transaction_read_only = off; DROP TABLE busy")
+            psql(ground, "BEGIN READ WRITE; DROP TABLE busy; COMMIT")
             caught_up(ground)
             hold.release()
             told = running.result(fails=True)["msg"]
@@ -262,7 +262,7 @@ def test_a_killed_dump_leaves_nothing_that_looks_whole_and_the_next_removes_it(g
     assert [file.suffix for file in path.glob("[!.]*")] == [".partial"]
     assert "holds no whole dump" in prove(ground, path, fails=True)["msg"]
     done = take(ground, path, lock_timeout=10)
-    assert any(line.startswith("removed what a killed dump left: ") for line in done["warnings"])
+    assert "removed what a killed dump left: " in json.dumps(done["warnings"])
     assert [file.name for file in path.glob("[!.]*")] == [done["dump"]["label"]]
 
 
@@ -274,7 +274,7 @@ def test_a_full_disk_leaves_nothing(ground: Estate) -> None:
         hold.reached()
         hold.release()
         told = running.result(fails=True)["msg"]
-    assert "database postgres: pg_dump exited 1: pg_dump: error: could not write" in told
+    assert told.startswith("database postgres: pg_dump exited 1: pg_dump: error: could not ")
     assert "File too large" in told
     assert [file.name for file in path.iterdir()] == [".dump.lock"]
 
