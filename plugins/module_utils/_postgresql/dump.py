@@ -35,7 +35,8 @@ def dump(params: Params, check_mode: bool) -> Outcome:
     """Take a dump, or prove one, as `state` asks."""
     preflight = options.impossible(params)
     path = Path(params["path"])
-    preflight.require(path.is_absolute(), f"path {params['path']!r} is relative", "give the whole path")
+    for name in ("jobs", "keep"):
+        preflight.require(params[name] >= 1, f"{name} is {params[name]}", "give 1 or more")
     preflight.done()
     if params["state"] == "proven":
         return dump_prove.prove(params, check_mode)

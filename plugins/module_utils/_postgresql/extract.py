@@ -28,6 +28,7 @@ def extract(params: Params, check_mode: bool) -> Outcome:
     for name in ("database",) if from_dump else ("database", "dest"):
         preflight.require(bool(params[name]), f"{name} is empty", f"say which {name} it is")
     preflight.require(from_dump or not params["schema"], "schema is for a logical dump", "set dump_path")
+    preflight.require(params["jobs"] >= 1, f"jobs is {params['jobs']}", "give 1 or more")
     preflight.require(not (params["schema"] and params["table"]), "schema and table are both given", "give one")
     preflight.done()
     server = Server.of({**params, "service": "process", "config_dir": None})

@@ -138,7 +138,7 @@ def there_is(server: Server, database: str) -> bool:
 def load_part(server: Server, params: Params, file: Path, target: str, privileges: bool = False) -> None:
     """Load a table, or a schema, all of it or nothing."""
     if params["as_schema"] and params["table"]:
-        with server.connect(target) as connection:
+        with server.connect(target, options=LOADING["PGOPTIONS"]) as connection:
             connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(params["as_schema"])))
     listed = run([server.program("pg_restore"), "-l", str(file)]).stdout.splitlines()
     kept = [line for line in listed if not params["table"] or not _FOREIGN.match(line)]
