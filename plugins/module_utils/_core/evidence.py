@@ -98,7 +98,7 @@ def verified(params: Params, check_mode: bool) -> Outcome:
 
 
 def proven(params: Params, check_mode: bool) -> Outcome:
-    """The backups of one cluster that a verified drill restored, and the dumps that were proven, the newest proof first.
+    """The backups of one cluster that a verified drill restored, and the proven dumps, the newest proof first.
 
     Where the chain is not sound nothing it says can be relied on: ``sound`` is false, and ``problem`` says why.
     """

@@ -119,7 +119,9 @@ def _preflight(server: Server, path: Path, params: Params) -> tuple[list[str], b
         method = compression(connection, params["compress"], major)
     wanted = params["databases"] or list(sizes)
     for name in wanted:
-        preflight.require(name in sizes, f"there is no database {name} that takes connections", "correct dump_databases")
+        preflight.require(
+            name in sizes, f"there is no database {name} that takes connections", "correct dump_databases"
+        )
     preflight.require(
         sees_passwords or not params["passwords"],
         f"{server.login_user} may not read the roles' passwords",

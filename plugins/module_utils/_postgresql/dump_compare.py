@@ -68,9 +68,7 @@ def compare(server: Server, dump: Dump, loaded: list[str], alike: bool) -> Found
     number = sum(len(entry["objects"]) for entry in entries.values())
     found.checks.append(judged("rows", wrong.rows, tables, "tables with their rows"))
     found.checks.append(_values(wrong.values, tables, alike, hashed))
-    found.checks.append(
-        judged("large_objects", wrong.large_objects, _sum(entries, "large_objects"), "large objects")
-    )
+    found.checks.append(judged("large_objects", wrong.large_objects, _sum(entries, "large_objects"), "large objects"))
     found.checks.append(judged("sequences", wrong.sequences, _sum(entries, "sequences"), "sequences"))
     found.checks.append(judged("owners", wrong.owners, number, "objects with their owners"))
     if alike:

@@ -45,7 +45,8 @@ def _default(column: str, kind: str, owner: str) -> str:
 
 _LOCAL = (
     _part(
-        "pg_class", "o.relowner",
+        "pg_class",
+        "o.relowner",
         _default("relacl", "CASE o.relkind WHEN 'S' THEN 's' ELSE 'r' END::\"char\"", "relowner"),
         "o.oid >= 16384 AND o.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND o.relpersistence <> 't'",
     ),
@@ -57,12 +58,16 @@ SELECT i.type, i.identity, i.schema, pg_catalog.pg_get_userbyid(o.relowner)::tex
    AND NOT {_OF_EXTENSION.format(catalogue="pg_class")}
 """,  # noqa: S608 - constants of this file only
     _part(
-        "pg_namespace", "o.nspowner", _default("nspacl", "'n'", "nspowner"),
+        "pg_namespace",
+        "o.nspowner",
+        _default("nspacl", "'n'", "nspowner"),
         "(o.oid >= 16384 OR o.nspname = 'public') AND o.nspname !~ '^pg_(toast|temp)'",
     ),
     _part("pg_proc", "o.proowner", _default("proacl", "'f'", "proowner")),
     _part(
-        "pg_type", "o.typowner", _default("typacl", "'T'", "typowner"),
+        "pg_type",
+        "o.typowner",
+        _default("typacl", "'T'", "typowner"),
         "o.oid >= 16384 AND o.typtype IN ('b', 'c', 'd', 'e', 'r') AND o.typcategory <> 'A' AND (o.typrelid = 0 OR "
         "(SELECT c.relkind FROM pg_catalog.pg_class c WHERE c.oid = o.typrelid) = 'c')",
     ),

@@ -170,9 +170,7 @@ class _Proof:
         message = f"{', '.join(there)} is still there" if there else ""
         actual = "something left" if there else "nothing left"
         self.facts["teardown_seconds"] = round(seconds, 3)
-        self.checks.append(
-            make("teardown", expected="nothing left", actual=actual, seconds=seconds, message=message)
-        )
+        self.checks.append(make("teardown", expected="nothing left", actual=actual, seconds=seconds, message=message))
 
     def whole(self, error: str) -> list[Check]:
         """Every check; those that did not run are skipped, and say why."""

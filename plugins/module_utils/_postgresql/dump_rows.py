@@ -19,6 +19,7 @@ from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.relation_
     session_options,
     types_of,
 )
+
 try:
     import psycopg
     from psycopg import sql
@@ -128,7 +129,9 @@ def lock_and_snapshot(connection: Any, database: str, major: int, lock_seconds: 
             snapshot = str(connection.execute("SELECT pg_export_snapshot()").fetchone()[0])
             return snapshot, tables_of(connection)
         connection.execute("ROLLBACK")
-    raise OpsError(f"database {database}: tables were dropped or renamed in {_ATTEMPTS} attempts to lock them; try again")
+    raise OpsError(
+        f"database {database}: tables were dropped or renamed in {_ATTEMPTS} attempts to lock them; try again"
+    )
 
 
 def _lock(connection: Any, database: str, table: Table, seconds: float) -> bool:
@@ -178,7 +181,9 @@ def _hash(table: Table, major: int) -> Any:
         return sql.SQL("0")
     if major >= _HASH_RECORD:
         return sql.SQL("hash_record_extended(ROW({}), 0)").format(column_values(table.columns))
-    names = sql.SQL(", ").join(sql.SQL("boringdb_row.") + sql.Identifier(name) for name, _direct, _loose in table.columns)
+    names = sql.SQL(", ").join(
+        sql.SQL("boringdb_row.") + sql.Identifier(name) for name, _direct, _loose in table.columns
+    )
     return sql.SQL("hashtextextended(ROW({})::text, 0)").format(names)
 
 

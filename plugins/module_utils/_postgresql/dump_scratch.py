@@ -59,8 +59,14 @@ class Scratch:
         Path(server.socket_dir).mkdir(mode=0o700, parents=True, exist_ok=True)
         Path(server.socket_dir).chmod(0o700)
         own = self.params["settings"] or {}
-        isolated = {name: value for name, value in ISOLATED.items() if name not in own or not name.startswith("shared_")}
-        place = {"port": server.port, "unix_socket_directories": server.socket_dir, "cluster_name": "boringdb dump proof"}
+        isolated = {
+            name: value for name, value in ISOLATED.items() if name not in own or not name.startswith("shared_")
+        }
+        place = {
+            "port": server.port,
+            "unix_socket_directories": server.socket_dir,
+            "cluster_name": "boringdb dump proof",
+        }
         settings = {**_QUICK, "max_connections": self.params["jobs"] + 20, **own, **isolated, **_SILENT, **place}
         write_atomic(data / "postgresql.conf", conf.render(settings, _HEADING))
         write_atomic(data / "pg_hba.conf", "local all all trust\n")

@@ -137,7 +137,7 @@ def _write(
 class _Database:
     """One database: its snapshot is held by a session of ours until pg_dump has read everything under it."""
 
-    def __init__(self, server: Server, name: str, folder: Path, major: int, standby: bool) -> None:  # noqa: PLR0917
+    def __init__(self, server: Server, name: str, folder: Path, major: int, standby: bool) -> None:
         self.server, self.name, self.folder, self.major, self.standby = server, name, folder, major, standby
 
     def take(self, method: str, params: Params) -> tuple[dict[str, Any], list[str]]:
@@ -187,7 +187,7 @@ class _Database:
                 found["large_objects"] = dump_rows.large_objects(connection, hashed)
                 size = connection.execute("SELECT pg_database_size(current_database())").fetchone()[0]
                 found["bytes"] = size
-            except BaseException as exc:  # noqa: BLE001 - raised in the main thread, below
+            except BaseException as exc:
                 went_wrong.append(exc)
 
         counting = threading.Thread(target=count)

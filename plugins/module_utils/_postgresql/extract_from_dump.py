@@ -70,13 +70,11 @@ def load_from_dump(server: Server, params: Params, check_mode: bool) -> Outcome:
     return Outcome(True, facts, "", after)
 
 
-def _preflight(server: Server, dump: Dump, part: Part, target: str, params: Params) -> list[str]:  # noqa: PLR0917
+def _preflight(server: Server, dump: Dump, part: Part, target: str, params: Params) -> list[str]:
     """Refuse with every reason; returns the roles that will be created."""
     preflight, whole = Preflight(), not (params["table"] or params["schema"])
     preflight.require(bool(target), "as_database is missing", "a database is not loaded over the one that is there")
-    preflight.require(
-        whole or bool(params["as_schema"]), "as_schema is missing", "say which schema it is loaded into"
-    )
+    preflight.require(whole or bool(params["as_schema"]), "as_schema is missing", "say which schema it is loaded into")
     if not preflight.require(server.running(), f"no server runs on {server.data_dir}", "start it first"):
         preflight.done()
     preflight.done()
@@ -109,7 +107,7 @@ def _preflight(server: Server, dump: Dump, part: Part, target: str, params: Para
     return roles
 
 
-def _is_free(server: Server, part: Part, target: str, params: Params, preflight: Preflight) -> None:  # noqa: PLR0917
+def _is_free(server: Server, part: Part, target: str, params: Params, preflight: Preflight) -> None:
     """Note what is there already, of the tables or the schema."""
     schema = params["as_schema"]
     if params["schema"]:
@@ -174,7 +172,7 @@ def _compare(server: Server, dump: Dump, database: str, tables: dict[str, dict[s
 class _Staged:
     """A part that is laid down in a database of its own, moved, and taken from there."""
 
-    def __init__(self, server: Server, dump: Dump, folder: Path, part: Part, params: Params) -> None:  # noqa: PLR0917
+    def __init__(self, server: Server, dump: Dump, folder: Path, part: Part, params: Params) -> None:
         self.server, self.dump, self.folder, self.part, self.params = server, dump, folder, part, params
 
     def load(self, target: str) -> dict[str, int]:
@@ -235,7 +233,9 @@ class _Staged:
             return lines
         ends = {f" {one['schema']} {one['name']} " for one in self.part.tables.values()}
         return [
-            line for line in lines if _said(line)[1] not in ("POLICY", "ROW SECURITY") or any(end in line for end in ends)
+            line
+            for line in lines
+            if _said(line)[1] not in ("POLICY", "ROW SECURITY") or any(end in line for end in ends)
         ]
 
     def _restore(self, lines: list[str], *more: str) -> None:
