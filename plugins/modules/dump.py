@@ -15,7 +15,7 @@ description:
   - Writes every database with C(pg_dump), each under one snapshot, and roles, memberships and tablespaces with
     C(pg_dumpall). Under the same snapshot the rows of each table are counted and hashed, and owners and privileges of
     all objects are written down.
-  - Proves a dump on another host. All of it is loaded into a scratch server that is removed in any case, and is compared
+  - Proves a dump on another host. All of it is loaded into a scratch server that is removed in any case, and compared
     with what was written down.
   - Taking a dump always takes a new one.
 extends_documentation_fragment:
@@ -94,7 +94,7 @@ options:
     type: int
     default: 14400
   lock_timeout:
-    description: How long to wait for another dump into O(path), or proof in O(data_dir), in seconds. V(0) refuses at once.
+    description: How long to wait for another dump into O(path), or proof in O(data_dir), in seconds.
     type: int
     default: 0
 requirements:

@@ -15,7 +15,7 @@ description:
   - Writes a database or a table of a running copy, as M(boringdb.ops.restore) makes one, into a file of C(pg_dump)'s
     custom format, reads the file back, and compares the number of rows of every table.
   - Loads such a file into a server under another name, and never over something that is there.
-  - With O(dump_path) it loads a part of a logical dump, as M(boringdb.ops.dump) takes one, without a copy or a file between.
+  - With O(dump_path) it loads a part of a logical dump, as M(boringdb.ops.dump) takes one, without a copy.
 extends_documentation_fragment:
   - boringdb.ops.attributes
 attributes:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, boringdb.ops contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`dump` for PostgreSQL: logical dumps of a cluster's databases with its roles, taken, proven by loading, and thinned out."""
+"""`dump` for PostgreSQL: logical dumps of a cluster's databases and roles: taken, proven by loading, thinned out."""
 
 from __future__ import annotations
 
@@ -60,11 +60,10 @@ def _take(server: Server, path: Path, names: list[str], may_cancel: bool, params
         warnings.append(f"removed what a killed dump left: {', '.join(left)}")
     if may_cancel and taken.manifest["standby"]:
         warnings.append(
-            "the replica may cancel a longer dump: max_standby_streaming_delay is finite and hot_standby_feedback is off"
+            "the replica may cancel a long dump: max_standby_streaming_delay is finite, hot_standby_feedback is off"
         )
     before, after = _diff(path, taken.label, names, removed)
-    outcome = Outcome(True, {**facts, "removed": removed, "spared": spared}, before, after, warnings=warnings)
-    return outcome
+    return Outcome(True, {**facts, "removed": removed, "spared": spared}, before, after, warnings=warnings)
 
 
 def _expire(path: Path, taken: Dump, params: Params) -> tuple[list[str], str]:

@@ -53,6 +53,14 @@ def contents(server: Server, source: Path) -> list[str]:
     return [line for line in listed if not line.startswith(";")]
 
 
+def cancelled(server: Server) -> str:
+    """What to do when a replica ends a dump that is in the way of its replay."""
+    return (
+        f"the dump was cancelled, because replay on the replica on port {server.port} could not wait any longer (raise "
+        "max_standby_streaming_delay there, set hot_standby_feedback = on, or take the dump with dump_from=primary)"
+    )
+
+
 def dump(server: Server, argv: Sequence[str]) -> list[str]:
     """Run pg_dump or pg_dumpall; returns its warnings. Raises OpsError with what to do, in one line."""
     done = run(argv, check=False, guarded=True)
@@ -60,11 +68,7 @@ def dump(server: Server, argv: Sequence[str]) -> list[str]:
         return sorted({line.split("warning: ", 1)[1] for line in done.stderr.splitlines() if "warning: " in line})
     said = " ".join(done.stderr.split())
     if "conflict with recovery" in said or "due to recovery" in said:
-        raise OpsError(
-            f"{Path(argv[0]).name} was cancelled, because replay on the replica on port {server.port} could not wait any "
-            "longer (raise max_standby_streaming_delay there, set hot_standby_feedback = on, or take the dump with "
-            "dump_from=primary)"
-        )
+        raise OpsError(cancelled(server))
     raise OpsError(f"{failure(done)}" if "error: " not in done.stderr else _first(done))
 
 

@@ -116,7 +116,7 @@ class _Proof:
         self.loaded: list[str] = []
 
     def run(self) -> None:
-        """Everything, with nothing left at the end. Raises OpsError where it can't be told whether the dump is sound."""
+        """Everything; nothing is left at the end. Raises OpsError where it can't be told whether it is sound."""
         data_dir = self.server.data_dir
         with host_lock(str(data_dir), "dump proof", self.params["lock_timeout"]):
             if time_to_live.marker(data_dir) is not None:

@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The tables of a database under one snapshot: locked first, then counted and hashed while pg_dump reads them.
 
-The hash must be the same after a load elsewhere, where oids differ, and the order of columns may. So columns go by their
-names, and what holds oids of the catalogue goes through text.
+The hash must be the same after a load elsewhere, where oids differ, and the order of columns may. So columns go by
+their names, and what holds oids of the catalogue goes through text.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _HASH_RECORD = 14
 _TRANSACTION_TIMEOUT = 17
 _ATTEMPTS = 5
 
-# What pg_dump leaves out is left out: extensions bring their own tables, and stored generated columns are computed again.
+# What pg_dump leaves out is left out: extensions bring their tables, generated columns are computed again.
 _TABLES = """
 SELECT c.oid::int8, format('%I.%I', n.nspname, c.relname), n.nspname, c.relname, c.relkind::text,
        c.relpersistence::text, coalesce((SELECT i.inhparent::int8 FROM pg_catalog.pg_inherits i
@@ -117,7 +117,7 @@ def tables_of(connection: Any) -> list[Table]:
 def lock_and_snapshot(connection: Any, database: str, major: int, lock_seconds: float) -> tuple[str, list[Table]]:
     """Lock every table against being rewritten, then export a snapshot; the transaction stays open.
 
-    In this order: a table that is truncated or rewritten between a snapshot and its lock looks empty under that snapshot.
+    In this order: a table that is truncated or rewritten between a snapshot and its lock looks empty under the snapshot.
     """
     if major >= _TRANSACTION_TIMEOUT:
         connection.execute("SET transaction_timeout = 0")
@@ -129,9 +129,7 @@ def lock_and_snapshot(connection: Any, database: str, major: int, lock_seconds: 
             snapshot = str(connection.execute("SELECT pg_export_snapshot()").fetchone()[0])
             return snapshot, tables_of(connection)
         connection.execute("ROLLBACK")
-    raise OpsError(
-        f"database {database}: tables were dropped or renamed in {_ATTEMPTS} attempts to lock them; try again"
-    )
+    raise OpsError(f"database {database}: tables went away in {_ATTEMPTS} attempts to lock them; try again")
 
 
 def _lock(connection: Any, database: str, table: Table, seconds: float) -> bool:

@@ -26,7 +26,12 @@ from ansible_collections.boringdb.ops.plugins.module_utils._core.files import (
 )
 from ansible_collections.boringdb.ops.plugins.module_utils._core.module import Params
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import dump_objects, dump_rows
-from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.dump_programs import conninfo, dump, words
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.dump_programs import (
+    cancelled,
+    conninfo,
+    dump,
+    words,
+)
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.dump_store import (
     GLOBALS,
     MANIFEST,
@@ -36,6 +41,11 @@ from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.dump_stor
     free_label,
 )
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server import Server
+
+try:
+    import psycopg
+except ImportError:
+    psycopg = None
 
 #: From this version on pg_dump compresses with more than gzip.
 _COMPRESSIONS = 16
@@ -164,12 +174,8 @@ class _Database:
 
     def _told(self, exc: OpsError) -> OpsError:
         said = as_line(exc)
-        if "conflict with recovery" in said and "dump_from" not in said:
-            return OpsError(
-                f"database {self.name}: the dump was cancelled, because replay on the replica on port {self.server.port} "
-                "could not wait any longer (raise max_standby_streaming_delay there, set hot_standby_feedback = on, or "
-                "take the dump with dump_from=primary)"
-            )
+        if "conflict with recovery" in said:
+            said = cancelled(self.server)
         return exc if f"database {self.name}" in said else OpsError(f"database {self.name}: {said}")
 
     @contextlib.contextmanager
@@ -195,9 +201,20 @@ class _Database:
         try:
             yield found
         except BaseException:
-            connection.cancel()
-            raise
-        finally:
+            with contextlib.suppress(psycopg.Error):
+                connection.cancel()
             counting.join()
+            _raise_conflict(connection, went_wrong)
+            raise
+        counting.join()
         if went_wrong:
             raise went_wrong[0]
+
+
+def _raise_conflict(connection: Any, went_wrong: list[BaseException]) -> None:
+    """Where replay has ended our own session, that is the cause, whatever pg_dump says of a snapshot that is gone."""
+    for exc in went_wrong:
+        if "conflict with recovery" in str(exc):
+            raise exc
+    with contextlib.suppress(psycopg.errors.InFailedSqlTransaction):
+        connection.execute("SELECT 1")

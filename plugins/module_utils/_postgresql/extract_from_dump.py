@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A table, a schema or a database out of a logical dump, straight into the primary, beside what is there.
 
-A dump can't be told another schema. So a table or a schema is first laid down in a database of its own, with the types and
-functions it needs, moved there, and taken from there as out of a copy.
+A dump can't be told another schema. So a table or a schema is first laid down in a database of its own, with the types
+and functions it needs, moved there, and taken from there as out of a copy.
 """
 
 from __future__ import annotations
@@ -219,24 +219,18 @@ class _Staged:
         rows = [line for line in kept if _said(line)[1] in ("TABLE DATA", "SEQUENCE SET") and _said(line)[0] in oids]
         self._restore(rows, "--section=data", "-j", str(self.params["jobs"]))
         keys = {key for key, table, other in self.part.entry["foreign_keys"] if {table, other} <= self.part.oids}
-        named = {"TRIGGER", "RULE"} if self.params["schema"] else set()
-        of_roles = {"POLICY", "ROW SECURITY"} if self.params["privileges"] else set()
-        later = [
-            line for line in contents(self.server, self.folder)
-            if _said(line)[1] in _BUILT | named | of_roles or (_said(line)[1] == "FK CONSTRAINT" and _said(line)[0] in keys)
-        ]  # fmt: skip
-        self._restore(self._of_known_roles(later), "--section=post-data")
+        kinds = _BUILT | ({"TRIGGER", "RULE"} if self.params["schema"] else set())
+        later = []
+        for line in contents(self.server, self.folder):
+            oid, kind = _said(line)
+            policy = kind in ("POLICY", "ROW SECURITY") and self.params["privileges"] and self._names_own(line)
+            if kind in kinds or policy or (kind == "FK CONSTRAINT" and oid in keys):
+                later.append(line)
+        self._restore(later, "--section=post-data")
 
-    def _of_known_roles(self, lines: list[str]) -> list[str]:
+    def _names_own(self, line: str) -> bool:
         """Policies of other tables may name roles that are not there, and need not be."""
-        if not self.params["privileges"]:
-            return lines
-        ends = {f" {one['schema']} {one['name']} " for one in self.part.tables.values()}
-        return [
-            line
-            for line in lines
-            if _said(line)[1] not in ("POLICY", "ROW SECURITY") or any(end in line for end in ends)
-        ]
+        return any(f" {one['schema']} {one['name']} " in line for one in self.part.tables.values())
 
     def _restore(self, lines: list[str], *more: str) -> None:
         if lines:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, boringdb.ops contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which part of a logical dump is meant, as its manifest has it: a table with its partitions, a schema, or all of it."""
+"""Which part of a logical dump is meant: a table with its partitions, a schema, or all of a database."""
 
 from __future__ import annotations
 

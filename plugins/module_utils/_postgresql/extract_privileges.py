@@ -1,7 +1,7 @@
 # Copyright (c) 2026, boringdb.ops contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Owners and privileges of a part, as a dump's manifest has them: which roles they need, and how they are given again."""
+"""Owners and privileges of a part, as a dump's manifest has them: the roles they need, and giving them again."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, boringdb.ops contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`dump`: everything is in it and comes back, what does not is named, and what is killed leaves nothing that looks whole."""
+"""`dump`: all is in it and comes back, what does not is named, what is killed leaves nothing that looks whole."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_everything_is_in_it_and_comes_back(ground: Estate, taken: dict[str, Any
 def nothing_left(estate: Estate) -> bool:
     """Whether the proof has left no more than its empty directories."""
     home = Path(scratch(estate)["data_dir"]).parent
-    return [path.name for path in home.iterdir()] == ["run"] and not list((home / "run").iterdir())
+    return [path for path in home.rglob("*") if path != home / "run"] == []
 
 
 def _rows(said: dict[str, Any]) -> None:
@@ -236,7 +236,8 @@ def test_a_table_that_is_locked_is_named(ground: Estate) -> None:
     path = place(ground, "locked")
     where = ground.server()
     words = [*AS_OWNER, str(programs() / "psql"), "-XAtq", "-h", where["socket_dir"], "-p", str(where["port"])]
-    with subprocess.Popen([*words, "-U", "postgres", "-d", "shop"], stdin=subprocess.PIPE, text=True, cwd="/") as session:
+    words += ["-U", "postgres", "-d", "shop"]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, text=True, cwd="/") as session:
         assert session.stdin
         session.stdin.write('BEGIN; LOCK TABLE "Odd Name";\n')
         session.stdin.flush()

@@ -107,7 +107,8 @@ def test_a_database_comes_back_under_another_name(ground: Estate) -> None:
     load(ground, as_database="shop_back", privileges=True)
     assert psql(ground, 'SELECT count(*) FROM "Odd Name"', "shop_back") == "500"
     assert psql(ground, ACL.format("ledger.line"), "shop_back") == psql(ground, ACL.format("ledger.line"))
-    assert psql(ground, "SELECT pg_get_userbyid(relowner) FROM pg_class WHERE relname = 'line'", "shop_bare") == "postgres"
+    owner = "SELECT pg_get_userbyid(relowner) FROM pg_class WHERE relname = 'line'"
+    assert psql(ground, owner, "shop_bare") == "postgres"
     owner = "SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = '{}'"
     assert ground.sql(owner.format("shop_back")) == "Shop's owner"
     assert "is there already" in load(ground, fails=True, as_database="shop")["msg"]

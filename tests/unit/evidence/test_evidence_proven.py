@@ -38,7 +38,8 @@ def test_a_dump_is_proven_by_its_own_records(ground):
     drill(ground, "a", 0, operation="dump")
     measured = {"dump_label": "20261001-030000"}
     for day, changes in enumerate(({}, {"checks": FAILED}), 1):
-        ledger.append(ground.ledger, record("orders", day, operation="dump", measurements=measured, **changes), ground.key)
+        said = record("orders", day, operation="dump", measurements=measured, **changes)
+        ledger.append(ground.ledger, said, ground.key)
     found = proven(ground)
     assert found["backups"] == []
     assert [(one["label"], one["verified"]) for one in found["dumps"]] == [("20261001-030000", "2026-10-02T03:04:12Z")]
