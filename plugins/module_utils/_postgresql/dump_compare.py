@@ -126,9 +126,10 @@ def _of_all(connection: Any, dump: Dump, entries: dict[str, Any], alike: bool) -
     what = ("owner", "acl") if alike else ("owner",)
     roles = dump_objects.roles(connection)
     lines = dump_objects.unlike(manifest["roles"], roles, "attributes", "settings")
-    now = dump_objects.members(connection)
-    lines += [f"{member} is no member of {role} as it was" for member, role, *rest in manifest["members"]
-              if [member, role, *rest] not in now]  # fmt: skip
+    # From 16 on a membership has options of its own; before, they were the member's.
+    known = 5 if alike else 3
+    now = [member[:known] for member in dump_objects.members(connection)]
+    lines += [f"{one[0]} is no member of {one[1]} as it was" for one in manifest["members"] if one[:known] not in now]
     lines += dump_objects.unlike(manifest["tablespaces"], dump_objects.tablespaces(connection), *what, "options")
     properties = dump_objects.unlike(entries, dump_objects.databases(connection), *what, "properties", "settings")
     total = len(manifest["roles"]) + len(manifest["members"]) + len(manifest["tablespaces"])

@@ -109,7 +109,7 @@ _SETTINGS = """
 _DATABASES = f"""
 SELECT o.datname, pg_catalog.pg_get_userbyid(o.datdba)::text, {_ACL.format(_default("datacl", "'d'", "datdba"))},
        json_build_object('encoding', pg_catalog.pg_encoding_to_char(o.encoding), 'collate', o.datcollate,
-                         'ctype', o.datctype, 'provider', to_jsonb(o)->>'datlocprovider',
+                         'ctype', o.datctype, 'provider', coalesce(to_jsonb(o)->>'datlocprovider', 'c'),
                          'locale', coalesce(to_jsonb(o)->>'datlocale', to_jsonb(o)->>'daticulocale'),
                          'connection_limit', o.datconnlimit, 'template', o.datistemplate),
        {_SETTINGS.format("r.setdatabase = o.oid")}

@@ -117,7 +117,7 @@ def tables_of(connection: Any) -> list[Table]:
 def lock_and_snapshot(connection: Any, database: str, major: int, lock_seconds: float) -> tuple[str, list[Table]]:
     """Lock every table against being rewritten, then export a snapshot; the transaction stays open.
 
-    In this order: a table that is truncated or rewritten between a snapshot and its lock looks empty under the snapshot.
+    In this order: a table that is truncated or rewritten between a snapshot and its lock looks empty under it.
     """
     if major >= _TRANSACTION_TIMEOUT:
         connection.execute("SET transaction_timeout = 0")
