@@ -172,7 +172,7 @@ def _room(  # noqa: PLR0917 - one caller
     else:
         # Indexes and dead rows are not dumped, and what is dumped shrinks.
         needed = sum(sizes[name] for name in set(wanted)) // (1 if method == "none" else 2)
-    free = shutil.disk_usage(path).free
+    free = shutil.disk_usage(path).free + dump_store.partial_bytes(path)
     preflight.require(
         free > needed, f"{path} has {free >> 20} MB free, the dump takes about {needed >> 20} MB", "make room"
     )

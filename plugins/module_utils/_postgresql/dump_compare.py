@@ -14,6 +14,7 @@ from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.dump_stor
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server import Server
 
 _SHOWN = 3
+_MESSAGE = 1000
 
 
 @dataclass
@@ -40,7 +41,7 @@ def judged(name: str, wrong: list[str], total: int, word: str) -> Check:
     if not wrong:
         return passed(name, expected=expected, actual=actual)
     more = f" and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
-    return failed(name, expected=expected, actual=actual, message="; ".join(wrong[:_SHOWN]) + more)
+    return failed(name, expected=expected, actual=actual, message="; ".join(wrong[:_SHOWN])[:_MESSAGE] + more)
 
 
 def compare(server: Server, dump: Dump, loaded: list[str], alike: bool) -> Found:

@@ -42,9 +42,21 @@ def major_of(server: Server, name: str) -> int:
 
 
 def restore(server: Server, database: str, source: Path, *more: str, stdin: str = "") -> None:
-    """Load what a dump holds, or stop at the first error."""
+    """Load what a dump holds, or stop at the first error, which OpsError names without any row's content."""
     argv = [*words(server, "pg_restore"), "--exit-on-error", *conninfo(database), *more, str(source)]
-    run(argv, env=LOADING, stdin=stdin, guarded=True)
+    done = run(argv, env=LOADING, stdin=stdin, guarded=True, check=False)
+    if done.returncode == 0:
+        return
+    lines = done.stderr.splitlines()
+    errors = [number for number, line in enumerate(lines) if "error: " in line]
+    if done.returncode < 0 or not errors:
+        raise OpsError(failure(done))
+    # What follows it, details and context, may quote rows; what comes before it says where it was.
+    entry = next((line for line in reversed(lines[: errors[0]]) if "from TOC entry" in line), "")
+    at = re.sub(r"^.*from TOC entry \d+; \d+ \d+ ", " at ", entry)
+    raise OpsError(
+        f"pg_restore exited {done.returncode}{at}: {' '.join(lines[errors[0]].split('error: ', 1)[1].split())}"
+    )
 
 
 def contents(server: Server, source: Path) -> list[str]:

@@ -122,6 +122,12 @@ def remove_partial(path: Path) -> list[str]:
     return [place.name[: -len(PARTIAL)] for place in left]
 
 
+def partial_bytes(path: Path) -> int:
+    """The room that killed runs still take, and that the next one gets."""
+    files = (file for place in path.glob(f"*{PARTIAL}") for file in place.rglob("*") if file.is_file())
+    return sum(file.stat().st_size for file in files)
+
+
 def free_label(path: Path) -> str:
     """The time now, unless that second has a dump already."""
     while True:

@@ -142,9 +142,8 @@ def load_part(server: Server, params: Params, file: Path, target: str, privilege
             connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(params["as_schema"])))
     listed = run([server.program("pg_restore"), "-l", str(file)]).stdout.splitlines()
     kept = [line for line in listed if not params["table"] or not _FOREIGN.match(line)]
-    argv = [*words(server, "pg_restore"), "--single-transaction", *conninfo(target), "-L", "/dev/stdin"]
-    argv += [] if privileges else ["--no-owner", "--no-privileges"]
-    run([*argv, str(file)], env=LOADING, stdin="\n".join([*kept, ""]), guarded=True)
+    more = ["--single-transaction", "-L", "/dev/stdin"] + ([] if privileges else ["--no-owner", "--no-privileges"])
+    restore(server, target, file, *more, stdin="\n".join([*kept, ""]))
 
 
 def loading_name(target: str) -> str:
