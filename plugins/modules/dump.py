@@ -160,6 +160,9 @@ dump:
     server_version:
       description: The server's version.
       type: str
+    tool_version:
+      description: The version of C(pg_dump).
+      type: str
     compress:
       description: How it is compressed.
       type: str

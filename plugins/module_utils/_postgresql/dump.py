@@ -17,7 +17,7 @@ from ansible_collections.boringdb.ops.plugins.module_utils._core.module import O
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import dump_prove, dump_store, options
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.dump_programs import major_of
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.dump_store import Dump
-from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.dump_take import compression, take
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.dump_take import compresses, compression, take
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server import Server
 
 _SOURCE = """
@@ -93,6 +93,7 @@ def facts_of(taken: Dump, seconds: float) -> dict[str, Any]:
         "databases": sorted(manifest["databases"]), "tables": len([one for one in tables if one["rows"] is not None]),
         "rows": sum(one["rows"] or 0 for one in tables), "roles": len(manifest["roles"]),
         "system_digest": manifest["system_digest"], "server_version": manifest["server_version"],
+        "tool_version": manifest["tool_version"],
         "compress": manifest["compress"], "standby": manifest["standby"], "passwords": manifest["passwords"],
         "started": manifest["started"], "finished": manifest["finished"], "seconds": seconds,
     }  # fmt: skip
@@ -125,6 +126,9 @@ def _preflight(server: Server, path: Path, params: Params) -> tuple[list[str], b
         sees_passwords or not params["passwords"],
         f"{server.login_user} may not read the roles' passwords",
         "connect as a superuser, or leave them out with dump_passwords=false",
+    )
+    preflight.require(
+        compresses(method, major), f"pg_dump {major} knows no {method}", "set dump_compress to auto, gzip or none"
     )
     _programs(server, major, preflight)
     if path.is_dir():

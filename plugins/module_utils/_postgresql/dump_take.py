@@ -25,6 +25,7 @@ from ansible_collections.boringdb.ops.plugins.module_utils._core.files import (
     write_atomic,
 )
 from ansible_collections.boringdb.ops.plugins.module_utils._core.module import Params
+from ansible_collections.boringdb.ops.plugins.module_utils._core.process import run
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import dump_objects, dump_rows
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.dump_programs import (
     cancelled,
@@ -78,17 +79,17 @@ def compression(connection: Any, wanted: str, major: int) -> str:
     return next((method for method in ("zstd", "lz4") if row and method in row[0]), "gzip")
 
 
-def _compress_words(method: str, major: int) -> list[str]:
+def compresses(method: str, major: int) -> bool:
+    """Whether pg_dump of this version knows a method at all."""
+    return method in ("none", "gzip") or major >= _COMPRESSIONS
+
+
+def _compress_words(method: str) -> list[str]:
     if method == "none":
         return ["-Z", "0"]
     if method == "gzip":
         # The fastest level: the others cost several times as much for a few percent.
         return ["-Z", "1"]
-    if major < _COMPRESSIONS:
-        raise OpsError(
-            f"refused: pg_dump {major} knows no {method} (set dump_compress to auto, gzip or none; {method} needs "
-            f"version {_COMPRESSIONS})"
-        )
     return ["-Z", method]
 
 
@@ -121,6 +122,7 @@ def _write(
         manifest: dict[str, Any] = {
             "schema_version": SCHEMA_VERSION, "label": label, "started": now(), "server_version": version.split()[0],
             "major": major, "standby": standby, "lsn": lsn, "replayed": replayed, "system_digest": system,
+            "tool_version": run([server.program("pg_dump"), "--version"]).stdout.split()[2],
             "superuser": superuser, "compress": method, "passwords": params["passwords"],
             "databases": {}, "members": dump_objects.members(connection), "roles": dump_objects.roles(connection),
             "tablespaces": dump_objects.tablespaces(connection),
@@ -163,7 +165,7 @@ class _Database:
                 with self._counted(connection, tables, params["hash"]) as counted:
                     argv = [*words(self.server, "pg_dump"), "-Fd", "-f", str(self.folder), f"--snapshot={snapshot}"]
                     argv += ["-j", str(params["jobs"]), f"--lock-wait-timeout={int(params['lock_seconds'] * 1000)}"]
-                    argv += [*_compress_words(method, self.major), *conninfo(self.name)]
+                    argv += [*_compress_words(method), *conninfo(self.name)]
                     warnings = dump(self.server, argv)
                 entry.update(counted)
                 connection.execute("ROLLBACK")
