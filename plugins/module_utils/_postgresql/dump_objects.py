@@ -155,8 +155,7 @@ def databases(connection: Any) -> dict[str, Entry]:
 
 def roles(connection: Any) -> dict[str, Entry]:
     """Every role that is not the engine's own."""
-    found = {name: {"attributes": said, "settings": own} for name, said, own in connection.execute(_ROLES)}
-    return {**found}
+    return {name: {"attributes": said, "settings": own} for name, said, own in connection.execute(_ROLES)}
 
 
 def members(connection: Any) -> list[list[Any]]:
