@@ -63,7 +63,7 @@ SELECT (SELECT count(*) FROM pg_catalog.pg_largeobject_metadata),
 """
 # Not under any snapshot: a sequence is read as it is now.
 _SEQUENCES = """
-SELECT format('%I.%I', n.nspname, c.relname), c.oid::int8, s.seqincrement, s.seqcycle,
+SELECT format('%I.%I', n.nspname, c.relname), n.nspname, c.relname, c.oid::int8, s.seqincrement, s.seqcycle,
        CASE WHEN c.relpersistence = 'p' THEN pg_sequence_last_value(c.oid) END,
        coalesce((SELECT d.refobjid::int8 FROM pg_catalog.pg_depend d
                   WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = c.oid AND d.objsubid = 0
@@ -197,7 +197,7 @@ def large_objects(connection: Any, hashed: bool) -> dict[str, Any]:
 
 def sequences(connection: Any) -> dict[str, dict[str, Any]]:
     """The last number of every sequence, by its quoted name."""
-    names = ("oid", "increment", "cycle", "last", "owner")
+    names = ("schema", "name", "oid", "increment", "cycle", "last", "owner")
     return {label: dict(zip(names, rest)) for label, *rest in connection.execute(_SEQUENCES)}
 
 

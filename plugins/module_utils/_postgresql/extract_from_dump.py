@@ -215,8 +215,13 @@ class _Staged:
         """All definitions, for the part may need any of them; the part's own rows; then what is built on rows."""
         kept = _without_roles(self.server, self.folder)
         self._restore(kept, "--section=pre-data")
-        oids = self.part.oids | {one["oid"] for one in self.part.sequences().values()}
-        rows = [line for line in kept if _said(line)[1] in ("TABLE DATA", "SEQUENCE SET") and _said(line)[0] in oids]
+        # The entry that sets a sequence has no oid.
+        numbers = [f" SEQUENCE SET {one['schema']} {one['name']} " for one in self.part.sequences().values()]
+        rows = [
+            line for line in kept
+            if (_said(line)[1] == "TABLE DATA" and _said(line)[0] in self.part.oids)
+            or (_said(line)[1] == "SEQUENCE SET" and any(number in line for number in numbers))
+        ]  # fmt: skip
         self._restore(rows, "--section=data", "-j", str(self.params["jobs"]))
         keys = {key for key, table, other in self.part.entry["foreign_keys"] if {table, other} <= self.part.oids}
         kinds = _BUILT | ({"TRIGGER", "RULE"} if self.params["schema"] else set())

@@ -96,6 +96,7 @@ def test_a_schema_comes_back_whole(ground: Estate) -> None:
     assert psql(ground, ACL.format(f"{new}.line")) == psql(ground, ACL.format("ledger.line"))
     query = "SELECT pg_get_userbyid(nspowner) FROM pg_namespace WHERE nspname = 'Ledger of yesterday'"
     assert psql(ground, query) == "clerk"
+    assert psql(ground, f"SELECT last_value FROM {new}.down") == "95"
     query = "SELECT has_function_privilege('reader', '{}.twice(int)', 'EXECUTE')"
     assert psql(ground, query.format(new)) == "f"
     assert "is there already" in load(ground, fails=True, schema="ledger", as_schema="ledger")["msg"]
