@@ -199,7 +199,7 @@ def test_replay_that_can_not_wait_cancels_it_in_one_line_with_the_remedy(ground:
             hold.reached()
             psql(ground, "BEGIN READ WRITE; DROP TABLE busy; COMMIT")
             caught_up(ground)
-            hold.release()
+            await_(lambda: hold.release() or running.popen.poll() is not None, "the end of the dump")
             told = running.result(fails=True)["msg"]
     finally:
         for text in ("ALTER SYSTEM RESET max_standby_streaming_delay", "SELECT pg_reload_conf()"):
@@ -281,7 +281,8 @@ def test_a_full_disk_leaves_nothing(ground: Estate) -> None:
         given = {**ground.server(), "bin_dir": bin_dir(ground), "path": str(path), "databases": ["postgres"]}
         running = ground.begin_module("dump", **given)
         hold.reached()
-        hold.release()
+        # It may not be reading yet.
+        await_(lambda: hold.release() or running.popen.poll() is not None, "the end of the dump")
         told = running.result(fails=True)["msg"]
     assert told.startswith("database postgres: pg_dump exited 1: pg_dump: error: could not ")
     assert "File too large" in told
