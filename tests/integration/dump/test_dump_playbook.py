@@ -98,8 +98,7 @@ def test_a_dump_that_does_not_come_back_fails_and_is_on_record(ground: Estate) -
     [wrong] = [check for check in predicate["checks"] if check["status"] == "failed"]
     assert wrong["name"] == "databases"
     assert wrong["message"] == (
-        'shop: pg_restore exited 1 at TABLE DATA public checked postgres: COPY failed for table "checked": '
-        'ERROR: relation "helper" does not exist'
+        'shop: pg_restore exited 1: COPY failed for table "checked": ERROR: relation "helper" does not exist'
     )
     assert "the verdict on dump" in done.told()
 
