@@ -264,8 +264,23 @@ backups:
     record:
       description: File of that drill's record.
       type: str
+dumps:
+  description: The logical dumps that were proven, the newest proof first.
+  returned: O(state=proven)
+  type: list
+  elements: dict
+  contains:
+    label:
+      description: The dump.
+      type: str
+    verified:
+      description: When the last proof of it ended, UTC.
+      type: str
+    record:
+      description: File of that proof's record.
+      type: str
 sound:
-  description: Whether the chain verifies. RV(backups) is empty where it does not.
+  description: Whether the chain verifies. RV(backups) and RV(dumps) are empty where it does not.
   returned: O(state=proven)
   type: bool
 problem:

@@ -16,6 +16,8 @@ from ansible_collections.boringdb.ops.plugins.module_utils._core import chain, k
 from ansible_collections.boringdb.ops.plugins.module_utils._core.keys import EvidenceError
 from ansible_collections.boringdb.ops.plugins.module_utils._core.module import Outcome, Params
 
+#: What a verified record of an operation proves, and the measurement that names it.
+_PROOFS = {"restore_drill": ("backups", "backup_label"), "dump": ("dumps", "dump_label")}
 SHOWN = 3  # findings named in the one line of an error; the result carries all of them
 
 
@@ -96,13 +98,13 @@ def verified(params: Params, check_mode: bool) -> Outcome:
 
 
 def proven(params: Params, check_mode: bool) -> Outcome:
-    """The backups of one cluster that a verified drill restored, the newest proof first.
+    """The backups of one cluster that a verified drill restored, and the proven dumps, the newest proof first.
 
     Where the chain is not sound nothing it says can be relied on: ``sound`` is false, and ``problem`` says why.
     """
     del check_mode
     root = Path(params["ledger"]).absolute()
-    facts: dict[str, Any] = {"backups": [], "sound": True, "problem": "", "ledger": str(root)}
+    facts: dict[str, Any] = {"backups": [], "dumps": [], "sound": True, "problem": "", "ledger": str(root)}
     if not ledger.record_files(root / params["cluster"]):
         return Outcome(facts=facts)
     try:
@@ -115,10 +117,12 @@ def proven(params: Params, check_mode: bool) -> Outcome:
         return Outcome(facts=facts)
     for record in reversed(item.records):
         said = record.predicate
-        label = said["measurements"].get("backup_label")
-        known = [one["label"] for one in facts["backups"]]
-        if said["operation"] == "restore_drill" and said["verdict"] == "verified" and label and label not in known:
-            facts["backups"].append({"label": str(label), "verified": said["finished"], "record": record.name})
+        if said["operation"] not in _PROOFS or said["verdict"] != "verified":
+            continue
+        kind, named = _PROOFS[said["operation"]]
+        label = said["measurements"].get(named)
+        if label and label not in [one["label"] for one in facts[kind]]:
+            facts[kind].append({"label": str(label), "verified": said["finished"], "record": record.name})
     return Outcome(facts=facts)
 
 

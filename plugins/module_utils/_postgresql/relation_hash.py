@@ -125,8 +125,9 @@ class Relation:
 class Types:
     """Which types of one database can be hashed in place, with the same result on every host."""
 
-    def __init__(self, rows: Iterable[Sequence[Any]]) -> None:
+    def __init__(self, rows: Iterable[Sequence[Any]], logical: bool = False) -> None:
         self._rows: Mapping[int, tuple[Any, ...]] = {row[0]: tuple(row[1:]) for row in rows}
+        self._logical = logical
 
     def direct(self, oid: int) -> bool:
         """Whether a value of type `oid` hashes by built-in functions alone.
@@ -139,12 +140,17 @@ class Types:
         if kind == "d":
             return self.direct(base)
         if kind == "e":
-            return True  # by the label's oid, which a physical copy keeps
+            return not self._logical  # by the label's oid, which a physical copy keeps
         if kind in "rm":
             return oid < FIRST_USER_OID and self.direct(subtype)
         if own or oid in _BINARY_COERCIBLE:
             return oid < FIRST_USER_OID
         return bool(element) and self.direct(element)
+
+
+def types_of(connection: Any, logical: bool = False) -> Types:
+    """The types of one database; `logical` where rows must hash alike after a dump is loaded elsewhere."""
+    return Types(connection.execute(_TYPES).fetchall(), logical)
 
 
 def session_options(settings: Mapping[str, str]) -> str:
@@ -158,7 +164,7 @@ def relations_of(connection: Any, major: int, data_dir: Path) -> list[Relation]:
     Their sizes come from the files: pg_table_size would wait for whoever holds a table's lock.
     """
     require_psycopg()
-    types = Types(connection.execute(_TYPES).fetchall())
+    types = types_of(connection)
     found = []
     for oid, schema, name, kind, persistence, populated, path, toast, block, raw in connection.execute(_RELATIONS):
         size = sum(file_bytes(data_dir / file) for file in (path, toast) if file)
@@ -184,11 +190,16 @@ def _hash(relation: Relation, method: str) -> Any:
         return sql.SQL("hash_record_extended(boringdb_row.*, 0)")
     if method == "text":
         return sql.SQL("hashtextextended((boringdb_row.*)::text, 0)")
+    return sql.SQL("hash_record_extended(ROW({}), 0)").format(column_values(relation.columns))
+
+
+def column_values(columns: Sequence[tuple[str, bool, bool]]) -> Any:
+    """The columns of `boringdb_row`, each in a form that can be hashed."""
     values = []
-    for name, direct, loose in relation.columns:
+    for name, direct, loose in columns:
         column = sql.SQL("boringdb_row.") + sql.Identifier(name)
         values.append(column + sql.SQL("" if direct else ' COLLATE pg_catalog."C"' if loose else "::text"))
-    return sql.SQL("hash_record_extended(ROW({}), 0)").format(sql.SQL(", ").join(values))
+    return sql.SQL(", ").join(values)
 
 
 def count_query(relation: Relation, method: str) -> Any:

@@ -33,6 +33,7 @@ DECLARES: dict[str, dict[str, Any]] = {
 ACTS: dict[str, dict[str, Any]] = {
     "backup": {},
     "decommission": {"decommission_host": "db2", "confirm": "orders"},
+    "dump": {},
     "extract": {"extract_database": "postgres", "extract_table": "public.stock", "extract_dest": "/nowhere/stock.dump"},
     "restore": {"confirm": "orders"},
     "restore_drill": {},
@@ -64,8 +65,11 @@ def proven(estate: Estate) -> Estate:
 
 def given(playbook: str, estate: Estate) -> dict[str, Any]:
     """The variables of a playbook."""
-    own = {"extract_root": str(estate.home / "extract")} if playbook == "extract" else {}
-    return {**DECLARES, **ACTS}[playbook] | own
+    own = {
+        "extract": {"extract_root": str(estate.home / "extract")},
+        "dump": {"dump_path": str(estate.backups), "dump_prove_root": str(estate.home / "proof")},
+    }
+    return {**DECLARES, **ACTS}[playbook] | own.get(playbook, {})
 
 
 def changed(output: str) -> set[int]:

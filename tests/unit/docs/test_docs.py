@@ -37,7 +37,7 @@ PARTS = [
     "Examples", "When it refuses", "How it is tested",
 ]  # fmt: skip
 OPERATIONS = [
-    "access", "backup", "config", "config_drift", "decommission", "extract", "instance", "provision", "replica",
+    "access", "backup", "config", "config_drift", "decommission", "dump", "extract", "instance", "provision", "replica",
     "restart", "restore", "restore_drill", "schedule", "tablespace", "tls",
 ]  # fmt: skip
 #: What a playbook's header says. The last two may stand in one line.
@@ -50,7 +50,7 @@ NO_VARIABLES = {
     *SHARED_PAGE, "config_drift_result", "restart_required",
     "backup_bytes", "backup_complete", "backup_dir", "backup_label", "backup_path", "backup_repository",
     "backup_result",
-    "evidence_heads", "evidence_result", "report_result",
+    "dump_seconds", "evidence_heads", "evidence_result", "report_result",
 }  # fmt: skip
 FORBIDDEN = {
     "a machine's path": r"(?<![\w.])/(work|root|tmp/bash|process_api)\b",

@@ -34,6 +34,17 @@ def test_the_newest_proof_comes_first_and_each_backup_once(ground):
     assert (found["sound"], found["problem"]) == (True, "")
 
 
+def test_a_dump_is_proven_by_its_own_records(ground):
+    drill(ground, "a", 0, operation="dump")
+    measured = {"dump_label": "20261001-030000"}
+    for day, changes in enumerate(({}, {"checks": FAILED}), 1):
+        said = record("orders", day, operation="dump", measurements=measured, **changes)
+        ledger.append(ground.ledger, said, ground.key)
+    found = proven(ground)
+    assert found["backups"] == []
+    assert [(one["label"], one["verified"]) for one in found["dumps"]] == [("20261001-030000", "2026-10-02T03:04:12Z")]
+
+
 def test_no_ledger_is_sound_and_proves_nothing(ground):
     ground.public.unlink()
     assert proven(ground)["backups"] == []
