@@ -60,7 +60,7 @@ def repository_key_missing(ground: Ground) -> Iterator[Variables]:
 
 @fault(
     "a byte flipped in the backup, in a file of a tablespace", "backup_bytes",
-    says=r"is damaged in the repository: .*contentChecksum_invalid", ground="lab",
+    says=r"is damaged in the repository: .*lz4 error: ", ground="lab",
 )  # fmt: skip
 def tablespace_byte_flipped(ground: Ground) -> Iterator[Variables]:
     with ground.field.flipped("shop.parcel") as own:

@@ -12,7 +12,7 @@ from tests.faults.supplies import Variables
 @fault(
     "a byte flipped in a table's file of the backup", "backup_bytes", "relations_readable", "page_checksums",
     says=r"checksum mismatch",
-    lab=signs(r"is damaged in the repository: .*contentChecksum_invalid", "backup_bytes"),
+    lab=signs(r"is damaged in the repository: .*lz4 error: ", "backup_bytes"),
 )  # fmt: skip
 def data_byte_flipped(ground: Ground) -> Iterator[Variables]:
     with ground.field.flipped("shop.note") as own:
@@ -79,7 +79,7 @@ def wal_truncated(ground: Ground) -> Iterator[Variables]:
 @fault(
     "a byte flipped in a WAL segment, in a row before the last commits", "target_reached", "before_target",
     says=r"recovery ended at [0-9A-F/]+, before [0-9A-F/]+: .*checksum",
-    lab=signs(r"unable to get [0-9A-F]{24}: \| repo1: .*Checksum_invalid", "target_reached", "before_target"),
+    lab=signs(r"unable to get [0-9A-F]{24}: \| repo1: .*lz4 error: ", "target_reached", "before_target"),
 )  # fmt: skip
 def wal_byte_flipped(ground: Ground) -> Iterator[Variables]:
     with ground.field.flipped_segment(2) as own:
