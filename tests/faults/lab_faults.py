@@ -77,7 +77,7 @@ def tablespace_file_missing(ground: Ground) -> Iterator[Variables]:
 
 
 @fault(
-    "a tablespace whose place is empty on the source when it is backed up", "relations_readable",
+    "a tablespace whose place is empty on the source when it is backed up", "relations_readable", "structure",
     says=r"shop.parcel: could not open file .pg_tblspc/", variables=in_live, ground="lab",
 )  # fmt: skip
 def tablespace_lost(ground: Ground) -> Iterator[Variables]:
