@@ -124,9 +124,8 @@ def test_a_cascade_out_of_the_repository_a_quorum_and_a_slot_that_vanished(clust
     assert "restored log file" in (cluster.home / "db3/data.log").read_text()
 
 
-@pytest.mark.parametrize("words", [(), ("--check",)], ids=["again", "check"])
-def test_the_second_run_changes_nothing(cluster: Four, words: tuple[str, ...]) -> None:
-    assert changes(cluster.converge("provision", *words, **QUORUM)) == []
+def test_the_second_run_changes_nothing(cluster: Four) -> None:
+    assert changes(cluster.converge("provision", **QUORUM)) == []
 
 
 def test_what_must_not_leave_is_refused(cluster: Four) -> None:
