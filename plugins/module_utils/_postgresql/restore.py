@@ -145,7 +145,8 @@ class _Restore(Planner):
         if said and said.get("kept") and time.time() < said["until"]:
             until = stamp(datetime.fromtimestamp(said["until"], timezone.utc))
             raise OpsError(
-                f"refused: {self.server.data_dir} holds a copy kept until {until}; remove it with state absent"
+                f"refused: {self.server.data_dir} holds a copy kept until {until}; remove it with the module "
+                "boringdb.ops.restore and state=absent (the page restore_drill has the command)"
             )
         return said
 

@@ -36,6 +36,7 @@ from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.repositor
     open_repository,
     stamp,
 )
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.repository_native import NativeRepository
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.restore_plan import Plan
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server import (
     Server,
@@ -89,7 +90,8 @@ class Planner:
             plan = restore_plan.make(archive, backup, self.params, self.dice)
         except OpsError as exc:
             name = "target_in_window" if "target" in str(exc) else "wal_continuity"
-            raise self.failing(name, "reachable", str(exc)) from exc
+            hint = repository.strangers() if isinstance(repository, NativeRepository) and not archive.names else ""
+            raise self.failing(name, "reachable", str(exc) + hint) from exc
         self.archive, self.repository = archive, repository
         self._wal_is_whole(archive, plan)
         self._is_the_cluster(backup)
@@ -136,12 +138,21 @@ class Planner:
         return backup
 
     def _programs_fit(self, backup: Backup) -> None:
-        major = self.server.program_major()
-        if major != backup.major:
+        wanted, where = backup.major, self.server.bin_dir
+        try:
+            major = self.server.program_major()
+        except OpsError:
+            if where:
+                raise
+            # Not even in the PATH.
+            major = 0
+        if major != wanted:
+            seen = f" (those in {where or 'the PATH'} are of {major})" if major else ""
             message = (
-                f"the backup is of PostgreSQL {backup.major}, the programs in {self.server.bin_dir} are of {major}"
+                f"the backup is of PostgreSQL {wanted}, and no programs of {wanted} are here{seen}: install "
+                f"postgresql-{wanted}, or set bin_dir (in a drill restore_drill_bin_dir)"
             )
-            raise self.failing("version", str(backup.major), message)
+            raise self.failing("version", str(wanted), message)
 
     def _wal_is_whole(self, archive: Archive, plan: Plan) -> None:
         problems = [f"{name} is missing" for name in plan.missing]

@@ -134,7 +134,9 @@ def _load(subject: Subject, system: str) -> None:
     except FileNotFoundError:
         if given:
             raise OpsError(f"{path}: no such manifest") from None
-        subject.no_manifest = "the backup carries no manifest; run backup_manifest before the next one"
+        subject.no_manifest = (
+            f"the backup carries no {MANIFEST}; run the module boringdb.ops.backup_manifest before the next one"
+        )
         return
     except ValueError:
         _unusable(subject, f"{path} is not what backup_manifest wrote: it is no JSON")
