@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -57,6 +58,20 @@ def test_a_killed_worker_is_a_recorded_error_and_nothing_is_left(estate: Estate)
     assert "the worker on drill ended without a result (exit code 137: Killed)" in done.told()
     assert estate.verdicts()[-1] == "error"
     estate.assert_clean()
+
+
+def test_a_host_that_runs_nothing_is_an_error_and_the_cause_is_the_first_one(estate: Estate) -> None:
+    shut = estate.home / "python"
+    shut.write_text("#!/bin/sh\n")
+    inventory = estate.home / "shut.json"
+    inventory.write_text(json.dumps({"all": {"hosts": {"drill": {"ansible_python_interpreter": str(shut)}}}}))
+    done = estate.play("restore_drill", "-i", str(inventory))
+    for path in (shut, inventory):
+        path.unlink()
+    assert done.code == 2
+    cause = "cause: the worker on drill ended without a result (exit code 126: "
+    assert f"orders error rto=? rpo=? rows=? target=? {cause}" in done.told(), done.told()
+    assert estate.verdicts()[-1] == "error"
 
 
 def test_a_copy_whose_server_dies_is_recorded_and_kept_on_request(estate: Estate) -> None:
