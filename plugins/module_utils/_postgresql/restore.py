@@ -39,7 +39,11 @@ from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.repositor
     PgbackrestRepository,
 )
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.restore_plan import Plan
-from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.restore_planner import Planner, existing
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.restore_planner import (
+    NobodyIn,
+    Planner,
+    existing,
+)
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server import Server, require_psycopg
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.settings import render
 
@@ -203,6 +207,8 @@ class _Restore(Planner):
         try:
             self.server.start(self.params["timeout"])
             self.await_promotion()
+        except NobodyIn:
+            raise
         except OpsError as exc:
             message = (
                 f"recovery did not reach its target, {' '.join([plan.target.type, plan.target.value]).strip()}: {exc}"

@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import os
 import random
+import re
 import shutil
 import time
 from collections.abc import Callable
@@ -45,6 +46,13 @@ from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server im
 )
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.setting_kinds import Kind, meaning
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.wal import Archive
+
+#: How the server says that the account to look with is not in the data, or may not come in.
+_NOBODY = re.compile(r'role "[^"]*" (does not exist|is not permitted to log in)')
+
+
+class NobodyIn(OpsError):
+    """The copy is there, and has no account to look at it with."""
 
 
 def existing(place: Path) -> Path:
@@ -218,6 +226,11 @@ class Planner:
                 done = await_condition(lambda: not connection.execute(query).fetchone()[0], self.params["timeout"])
         except OpsError as exc:
             # The connection was cut off; why, only its log tells.
+            if _NOBODY.search(str(exc)) and self.server.running():
+                raise NobodyIn(
+                    f"recovery runs, but the copy lets nobody in as {self.server.login_user}: {exc}; set login_user "
+                    "(in a drill restore_drill_login_user)"
+                ) from exc
             if await_condition(lambda: not self.server.running(), 10):
                 raise OpsError(f"the server on port {self.server.port} ended: {self.server.last_words()}") from exc
             raise

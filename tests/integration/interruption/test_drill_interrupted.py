@@ -74,6 +74,14 @@ def test_a_host_that_runs_nothing_is_an_error_and_the_cause_is_the_first_one(est
     assert estate.verdicts()[-1] == "error"
 
 
+def test_a_drill_whose_account_is_not_in_the_backup_says_so(estate: Estate) -> None:
+    done = estate.play("restore_drill", restore_drill_login_user="nobody_here")
+    assert done.code == 2
+    told = "recovery runs, but the copy lets nobody in as nobody_here: "
+    assert f"cause: restore: {told}" in done.told(), done.told()
+    assert "; set login_user (in a drill restore_drill_login_user)" in done.told()
+
+
 def test_a_copy_whose_server_dies_is_recorded_and_kept_on_request(estate: Estate) -> None:
     drill = estate.begin("restore_drill", restore_drill_invariants=SLEEP, restore_drill_keep_failed=True)
     await_(lambda: estate.postmaster(estate.copy), "the copy's server", 60)
