@@ -20,7 +20,7 @@ from ansible_collections.boringdb.ops.plugins.module_utils._core.module import O
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import hand_over, lsn
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.catalogue import DATABASES
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.manifest_files import MANIFEST
-from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server import Server
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server import LACKING, Server, has_psycopg
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.verify_objects import (
     report_objects,
     take_inventory,
@@ -103,6 +103,8 @@ def _options(params: Mapping[str, Any]) -> None:
         lsn.parse(params["reached_lsn"] or "0/0")
     except ValueError:
         preflight.refuse(f"reached_lsn: {params['reached_lsn']!r} is no log position", "write it as 0/3000060")
+    if params["options_only"]:
+        preflight.require(has_psycopg(), *LACKING)
     preflight.done()
 
 

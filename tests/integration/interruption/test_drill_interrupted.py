@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import venv
 from collections.abc import Iterator
 
 import pytest
@@ -72,6 +74,22 @@ def test_a_host_that_runs_nothing_is_an_error_and_the_cause_is_the_first_one(est
     cause = "cause: the worker on drill ended without a result (exit code 126: "
     assert f"orders error rto=? rpo=? rows=? target=? {cause}" in done.told(), done.told()
     assert estate.verdicts()[-1] == "error"
+
+
+def test_a_host_without_psycopg_is_refused_before_anything_is_recorded(estate: Estate) -> None:
+    bare = estate.home / "bare"
+    venv.create(bare, symlinks=True)
+    inventory = estate.home / "bare.json"
+    own = {"ansible_python_interpreter": str(bare / "bin/python")}
+    inventory.write_text(json.dumps({"all": {"hosts": {"drill": own}}}))
+    before = estate.verdicts()
+    done = estate.play("restore_drill", "-i", str(inventory))
+    shutil.rmtree(bare)
+    inventory.unlink()
+    assert done.code == 2
+    missing = f"refused: the Python library psycopg (version 3) is missing for {bare}/bin/python"
+    assert f"{missing} (install the package python3-psycopg" in done.told(), done.told()
+    assert estate.verdicts() == before
 
 
 def test_a_drill_whose_account_is_not_in_the_backup_says_so(estate: Estate) -> None:
