@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import venv
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ from estate import Estate
 from estate_runs import await_, kill, parent
 from expiry import expire
 from holds import bin_dir, held
+
+from tests.modules import programs
 
 HALF = 'mkdir -p "$4" && /bin/cp -a "${3%.}base" "$4"'
 SLEEP = [{"name": "slow", "database": "postgres", "query": "SELECT count(*) FROM pg_sleep(600)", "expected": "1"}]
@@ -98,6 +101,25 @@ def test_a_drill_whose_account_is_not_in_the_backup_says_so(estate: Estate) -> N
     told = "recovery runs, but the copy lets nobody in as nobody_here: "
     assert f"cause: restore: {told}" in done.told(), done.told()
     assert "; set login_user (in a drill restore_drill_login_user)" in done.told()
+
+
+def test_another_clusters_name_is_no_proof_of_it(estate: Estate) -> None:
+    assert "verified" in estate.converge("restore_drill")
+    # By hand, as where the source is not asked: the names are no groups, and the backups those of orders.
+    own = {
+        "restore_drill_tool": "native", "restore_drill_backup_path": str(estate.backups),
+        "restore_drill_wal_path": str(estate.wal), "restore_drill_bin_dir": str(programs()),
+    }  # fmt: skip
+    done = estate.play("restore_drill", **{**own, "cluster": "mistyped"})
+    assert done.code == 2
+    told = "cause: cluster_known: this backup is of the cluster that the ledger knows as orders (correct the name"
+    assert "mistyped failed rto=" in done.told() and told in done.told(), done.told()
+    # Who says so is believed; and from then on the name stands for that cluster.
+    digest = re.search(r"set restore_drill_system_digest to ([0-9a-f]{64})", done.told())
+    assert digest
+    named = {**own, "cluster": "renamed"}
+    estate.converge("restore_drill", **named, restore_drill_system_digest=digest.group(1))
+    estate.converge("restore_drill", **named)
 
 
 def test_a_copy_whose_server_dies_is_recorded_and_kept_on_request(estate: Estate) -> None:
