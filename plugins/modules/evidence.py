@@ -41,13 +41,15 @@ options:
       - V(keypair) creates the signing key and its public half where they do not exist, and never replaces either.
       - V(proven) tells which backups of O(cluster) a verified drill restored. It fails for nothing that the ledger
         holds; it returns whether that is sound.
+      - V(identified) tells which cluster each name in the ledger stands for. It fails for nothing that the ledger
+        holds.
     type: str
-    choices: [recorded, verified, keypair, proven]
+    choices: [recorded, verified, keypair, proven, identified]
     default: recorded
   ledger:
     description:
       - Folder of the ledger. Created by the first record.
-      - Needed for the states V(recorded), V(verified) and V(proven).
+      - Needed for the states V(recorded), V(verified), V(proven) and V(identified).
     type: path
   private_key:
     description:
@@ -61,8 +63,8 @@ options:
   public_key:
     description:
       - Paths of the public keys that are trusted. Several are needed where the signing key was replaced.
-      - Needed for O(state=verified) and O(state=proven). The keys that lie inside the ledger are never trusted by
-        themselves, as whoever can rewrite the ledger can rewrite them too.
+      - Needed for O(state=verified), O(state=proven) and O(state=identified). The keys that lie inside the ledger are
+        never trusted by themselves, as whoever can rewrite the ledger can rewrite them too.
       - For O(state=keypair) the one path of the public half, by default the private key's path
         with the ending C(.pub.pem).
     type: list
@@ -284,9 +286,13 @@ sound:
   returned: O(state=proven)
   type: bool
 problem:
-  description: Why it does not, empty where it does.
-  returned: O(state=proven)
+  description: Why it does not, or why no key could be read, empty where there is nothing of that kind.
+  returned: O(state=proven) or O(state=identified)
   type: str
+identities:
+  description: The names in the ledger, each with the digest of the system identifier in its newest verified drill.
+  returned: O(state=identified)
+  type: dict
 verified:
   description: Whether nothing is wrong with the ledger.
   returned: O(state=verified)
@@ -326,6 +332,7 @@ from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError, as_line
 from ansible_collections.boringdb.ops.plugins.module_utils._core.evidence import (
     NotVerified,
+    identified,
     keypair,
     proven,
     recorded,
@@ -333,7 +340,9 @@ from ansible_collections.boringdb.ops.plugins.module_utils._core.evidence import
 )
 from ansible_collections.boringdb.ops.plugins.module_utils._core.keys import MISSING_CRYPTOGRAPHY
 
-STATES = {"recorded": recorded, "verified": verified, "keypair": keypair, "proven": proven}
+STATES = {
+    "recorded": recorded, "verified": verified, "keypair": keypair, "proven": proven, "identified": identified,
+}  # fmt: skip
 
 RECORD = {
     "operation": {"type": "str", "required": True},
@@ -358,7 +367,7 @@ RECORD = {
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
-            "state": {"type": "str", "choices": ["recorded", "verified", "keypair", "proven"], "default": "recorded"},
+            "state": {"type": "str", "choices": list(STATES), "default": "recorded"},
             "ledger": {"type": "path"},
             "private_key": {"type": "path", "no_log": False},
             "passphrase": {"type": "str", "no_log": True},
@@ -373,6 +382,7 @@ def main() -> None:
             ("state", "verified", ["ledger", "public_key"]),
             ("state", "keypair", ["private_key"]),
             ("state", "proven", ["ledger", "public_key", "cluster"]),
+            ("state", "identified", ["ledger", "public_key"]),
         ],
         supports_check_mode=True,
     )

@@ -9,7 +9,7 @@ claims: the id is a hint that nothing protects.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -122,6 +122,15 @@ def read_chain(root: Path, cluster: str, trusted: TrustedKeys, witnessed: Iterab
     chain.findings += [finding for record in records for finding in record.findings]
     chain.findings.sort(key=lambda finding: (finding.record[:8], finding.record, finding.kind))
     return chain
+
+
+def newest(root: Path, cluster: str, trusted: TrustedKeys, wanted: Callable[[Record], object]) -> Record | None:
+    """The last record of a chain that a trusted key signed for its place and that is wanted; no more are read."""
+    for path in reversed(ledger.record_files(root / cluster)):
+        record = _examine(cluster, path, _read(path), trusted)
+        if record.signed_by and record.document and not record.findings and wanted(record):
+            return record
+    return None
 
 
 def _read(path: Path) -> bytes:

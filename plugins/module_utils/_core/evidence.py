@@ -126,6 +126,34 @@ def proven(params: Params, check_mode: bool) -> Outcome:
     return Outcome(facts=facts)
 
 
+def identified(params: Params, check_mode: bool) -> Outcome:
+    """Which cluster each name stands for: the digest of its system identifier in its newest verified drill.
+
+    Where the trusted keys can't be read nothing is known, and ``problem`` says why.
+    """
+    del check_mode
+    root = Path(params["ledger"]).absolute()
+    facts: dict[str, Any] = {"identities": {}, "problem": "", "ledger": str(root)}
+    names = ledger.clusters(root)
+    try:
+        trusted = keys.load_trusted(map(Path, params["public_key"])) if names else {}
+    except EvidenceError as error:
+        return Outcome(facts={**facts, "problem": str(error)})
+    for name in names:
+        record = chain.newest(root, name, trusted, _identity)
+        if record:
+            facts["identities"][name] = _identity(record)
+    return Outcome(facts=facts)
+
+
+def _identity(record: chain.Record) -> str:
+    said = record.predicate
+    if said["operation"] != "restore_drill" or said["verdict"] != "verified":
+        return ""
+    subject = f"cluster/{said['cluster']}"
+    return next((str(one["digest"]["sha256"]) for one in record.subjects if one["name"] == subject), "")
+
+
 def witness_lists(witnesses: Mapping[str, Any]) -> dict[str, list[str]]:
     """Cluster -> digests, where one digest may stand alone.
 

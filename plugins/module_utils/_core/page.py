@@ -61,8 +61,9 @@ def _hero(estate: Estate) -> str:
                 "nothing is proven.</p></section>")
     if not wrong:
         what = "The cluster is proven" if total == 1 else f"All {total} clusters are proven"
-        return (f'<section class="card hero isgood"><h2>{what}</h2><p>Each was restored and verified within the last '
-                f"{say.number(_days(estate))} days. {_trust(estate)}</p></section>")
+        which = "It" if total == 1 else "Each"
+        return (f'<section class="card hero isgood"><h2>{what}</h2><p>{which} was restored and verified within the '
+                f"last {say.number(_days(estate))} days. {_trust(estate)}</p></section>")
     items = "".join(
         f"<li><span>{_state(cluster)}</span><a href=\"#{_anchor(cluster)}\">{escape(cluster.name)}</a>"
         f'<div>{"".join(f"<div>{escape(problem)}</div>" for problem in _short(cluster.problems))}</div></li>'

@@ -176,7 +176,12 @@ def _short(entry: Entry, name: str) -> str:
 
 def _tally(entry: Entry) -> str:
     checks = entry.said["checks"]
-    return f"{sum(check['status'] == 'passed' for check in checks)} of {len(checks)} passed"
+    parts = []
+    for status in ("passed", "failed", "skipped"):
+        found = [check for check in checks if check["status"] == status]
+        optional = status != "passed" and not any(check["required"] for check in found)
+        parts += [f"{len(found)} {status}{' (optional)' if optional else ''}"] if found else []
+    return ", ".join(parts) or "none"
 
 
 def _stamp(when: datetime | None) -> str:

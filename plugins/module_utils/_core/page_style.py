@@ -74,11 +74,11 @@ td .quiet{display:block;font-size:12.5px;line-height:1.35}
 .chart figcaption{display:flex;justify-content:space-between;gap:12px;align-items:baseline;flex-wrap:wrap;
 margin-bottom:16px}
 .chart figcaption b{font-size:17px;font-weight:680;margin-left:8px}
-.plot{position:relative;height:126px;margin-left:52px}
+.plot{position:relative;height:126px;margin-left:72px}
 .plot svg{position:absolute;inset:0;width:100%;height:100%;overflow:visible}
 .plot .y{position:absolute;right:100%;margin-right:10px;transform:translateY(50%);font-size:12px;color:var(--ink2);
 white-space:nowrap}
-.x{display:flex;justify-content:space-between;margin:7px 0 0 52px;font-size:12px;color:var(--ink2)}
+.x{display:flex;justify-content:space-between;margin:7px 0 0 72px;font-size:12px;color:var(--ink2)}
 svg path{fill:none;vector-effect:non-scaling-stroke;stroke-linecap:round;stroke-linejoin:round}
 .g{stroke:var(--grid);stroke-width:1}.aim{stroke:var(--aim);stroke-width:1.5;stroke-dasharray:5 5}
 .series{stroke:var(--series);stroke-width:2}

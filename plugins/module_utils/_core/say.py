@@ -79,10 +79,10 @@ def clock(when: datetime) -> str:
 
 
 def ago(when: datetime, now: datetime) -> str:
-    """``1 day ago``, ``in 3 days``: whole days, so that a page ages once a day."""
+    """``1 day ago``, ``in 3 days``: whole days, so that a page ages once a day. Those ahead are rounded."""
     days = (now - when) // timedelta(days=1)
     if days < 0:
-        ahead = (when - now) // timedelta(days=1)
+        ahead = round((when - now) / timedelta(days=1)) if when - now >= timedelta(days=1) else 0
         return "in less than a day" if ahead == 0 else f"in {ahead} day{'s' * (ahead != 1)}"
     if days == 0:
         return "less than a day ago"

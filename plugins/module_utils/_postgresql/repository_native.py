@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import filecmp
+import getpass
 import os
 import re
 import shlex
@@ -31,6 +32,8 @@ from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import re
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.repository import Backup
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.repository_native_chain import PARTIAL
 
+#: A segment's name, and more. A backup's history file and a partial segment are nothing to read.
+_STRANGER = re.compile(r"[0-9A-F]{24}\.(?!partial$|[0-9A-F]{8}\.backup$)")
 #: Below the backups: their tablespaces, one directory per label.
 TABLESPACES = ".tablespaces"
 
@@ -52,11 +55,14 @@ class NativeRepository:
 
     def backups(self) -> list[Backup]:
         self._read_already = {}
-        if not self.backup_path.is_dir():
-            raise OpsError(f"the repository can't be reached: no directory {self.backup_path}")
-        if (self.backup_path / "PG_VERSION").exists():
-            return [self._read(self.backup_path)]
-        found = [place for place in self.backup_path.iterdir() if place.is_dir() and not place.name.startswith(".")]
+        try:
+            if not self.backup_path.is_dir():
+                raise OpsError(f"the repository can't be reached: no directory {self.backup_path}")
+            if (self.backup_path / "PG_VERSION").exists():
+                return [self._read(self.backup_path)]
+            found = [place for place in self.backup_path.iterdir() if place.is_dir() and not place.name.startswith(".")]
+        except PermissionError as exc:
+            raise OpsError(_denied(exc)) from exc
         return sorted((self._read(place) for place in found), key=lambda backup: (backup.finished, backup.label))
 
     def _read(self, place: Path) -> Backup:
@@ -72,13 +78,15 @@ class NativeRepository:
             return self._read_sound(place, kind)
         except (OpsError, OSError, ValueError, KeyError, IndexError, struct.error) as exc:
             begun = datetime.fromtimestamp(place.stat().st_mtime, timezone.utc)
-            why = str(exc) or type(exc).__name__
+            why = _denied(exc) if isinstance(exc, PermissionError) else str(exc) or type(exc).__name__
             return Backup(place.name, kind, begun, begun, 0, "0/0", "0/0", 0, 0, "", "", problem=why)
 
     def _read_sound(self, place: Path, kind: str) -> Backup:
         manifest = place / "backup_manifest"
         if place.name.endswith(PARTIAL) or not manifest.exists():
             raise OpsError("incomplete: it was never finished (no backup_manifest)")
+        if any(place.glob("base.tar*")):
+            raise OpsError("a tar backup (base.tar); take plain ones, pg_basebackup -F plain")
         content = incremental.read_manifest(place)
         spans = sorted(content["WAL-Ranges"], key=lambda span: int(span["Timeline"]))
         finished = datetime.fromtimestamp(manifest.stat().st_mtime, timezone.utc)
@@ -131,12 +139,20 @@ class NativeRepository:
         return []
 
     def archived(self) -> dict[str, int]:
-        if not self.wal_path.is_dir():
-            raise OpsError(f"the WAL archive can't be reached: no directory {self.wal_path}")
-        names = (
-            entry for entry in self.wal_path.iterdir() if lsn.SEGMENT.match(entry.name) or lsn.HISTORY.match(entry.name)
-        )
-        return {entry.name: entry.stat().st_size for entry in names}
+        try:
+            if not self.wal_path.is_dir():
+                raise OpsError(f"the WAL archive can't be reached: no directory {self.wal_path}")
+            found = list(self.wal_path.iterdir())
+            names = [entry for entry in found if lsn.SEGMENT.match(entry.name) or lsn.HISTORY.match(entry.name)]
+            return {entry.name: entry.stat().st_size for entry in names}
+        except PermissionError as exc:
+            raise OpsError(_denied(exc)) from exc
+
+    def strangers(self) -> str:
+        """What to say of segments under names of their own, which whoever archived them compressed; empty for none."""
+        found = sorted(entry.name for entry in self.wal_path.iterdir() if _STRANGER.match(entry.name))
+        count = "1 file that is no segment" if len(found) == 1 else f"{len(found)} files that are no segments"
+        return f"; it holds {count}, such as {found[0]}: are they compressed?" if found else ""
 
     def fetch_wal(self, name: str, target: Path) -> None:
         shutil.copyfile(self.wal_path / name, target)
@@ -193,6 +209,10 @@ class NativeRepository:
     def backup_directory(self, backup: Backup) -> str:
         one = self.backup_path
         return str(one if (one / "PG_VERSION").exists() and one.name == backup.label else one / backup.label)
+
+
+def _denied(error: OSError) -> str:
+    return f"{getpass.getuser()} may not read {error.filename}: give it read access to the whole folder"
 
 
 def _label_time(label: str, otherwise: datetime) -> datetime:

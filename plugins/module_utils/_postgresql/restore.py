@@ -39,7 +39,11 @@ from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.repositor
     PgbackrestRepository,
 )
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.restore_plan import Plan
-from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.restore_planner import Planner, existing
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.restore_planner import (
+    NobodyIn,
+    Planner,
+    existing,
+)
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server import Server, require_psycopg
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.settings import render
 
@@ -145,7 +149,8 @@ class _Restore(Planner):
         if said and said.get("kept") and time.time() < said["until"]:
             until = stamp(datetime.fromtimestamp(said["until"], timezone.utc))
             raise OpsError(
-                f"refused: {self.server.data_dir} holds a copy kept until {until}; remove it with state absent"
+                f"refused: {self.server.data_dir} holds a copy kept until {until}; remove it with the module "
+                "boringdb.ops.restore and state=absent (the page restore_drill has the command)"
             )
         return said
 
@@ -202,6 +207,8 @@ class _Restore(Planner):
         try:
             self.server.start(self.params["timeout"])
             self.await_promotion()
+        except NobodyIn:
+            raise
         except OpsError as exc:
             message = (
                 f"recovery did not reach its target, {' '.join([plan.target.type, plan.target.value]).strip()}: {exc}"

@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import os
 import random
+import re
 import shutil
 import time
 from collections.abc import Callable
@@ -36,6 +37,7 @@ from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.repositor
     open_repository,
     stamp,
 )
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.repository_native import NativeRepository
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.restore_plan import Plan
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server import (
     Server,
@@ -44,6 +46,13 @@ from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server im
 )
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.setting_kinds import Kind, meaning
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.wal import Archive
+
+#: How the server says that the account to look with is not in the data, or may not come in.
+_NOBODY = re.compile(r'role "[^"]*" (does not exist|is not permitted to log in)')
+
+
+class NobodyIn(OpsError):
+    """The copy is there, and has no account to look at it with."""
 
 
 def existing(place: Path) -> Path:
@@ -89,7 +98,8 @@ class Planner:
             plan = restore_plan.make(archive, backup, self.params, self.dice)
         except OpsError as exc:
             name = "target_in_window" if "target" in str(exc) else "wal_continuity"
-            raise self.failing(name, "reachable", str(exc)) from exc
+            hint = repository.strangers() if isinstance(repository, NativeRepository) and not archive.names else ""
+            raise self.failing(name, "reachable", str(exc) + hint) from exc
         self.archive, self.repository = archive, repository
         self._wal_is_whole(archive, plan)
         self._is_the_cluster(backup)
@@ -136,12 +146,21 @@ class Planner:
         return backup
 
     def _programs_fit(self, backup: Backup) -> None:
-        major = self.server.program_major()
-        if major != backup.major:
+        wanted, where = backup.major, self.server.bin_dir
+        try:
+            major = self.server.program_major()
+        except OpsError:
+            if where:
+                raise
+            # Not even in the PATH.
+            major = 0
+        if major != wanted:
+            seen = f" (those in {where or 'the PATH'} are of {major})" if major else ""
             message = (
-                f"the backup is of PostgreSQL {backup.major}, the programs in {self.server.bin_dir} are of {major}"
+                f"the backup is of PostgreSQL {wanted}, and no programs of {wanted} are here{seen}: install "
+                f"postgresql-{wanted}, or set bin_dir (in a drill restore_drill_bin_dir)"
             )
-            raise self.failing("version", str(backup.major), message)
+            raise self.failing("version", str(wanted), message)
 
     def _wal_is_whole(self, archive: Archive, plan: Plan) -> None:
         problems = [f"{name} is missing" for name in plan.missing]
@@ -207,6 +226,11 @@ class Planner:
                 done = await_condition(lambda: not connection.execute(query).fetchone()[0], self.params["timeout"])
         except OpsError as exc:
             # The connection was cut off; why, only its log tells.
+            if _NOBODY.search(str(exc)) and self.server.running():
+                raise NobodyIn(
+                    f"recovery runs, but the copy lets nobody in as {self.server.login_user}: {exc}; set login_user "
+                    "(in a drill restore_drill_login_user)"
+                ) from exc
             if await_condition(lambda: not self.server.running(), 10):
                 raise OpsError(f"the server on port {self.server.port} ended: {self.server.last_words()}") from exc
             raise

@@ -262,13 +262,22 @@ class Server:
             run(["systemctl", "stop", self.service], timeout=seconds)
 
 
+#: What is wrong where psycopg 3 is missing, and what to do.
+LACKING = (
+    f"the Python library psycopg (version 3) is missing for {sys.executable}",
+    "install the package python3-psycopg, or psycopg[binary] with pip",
+)
+
+
+def has_psycopg() -> bool:
+    """Whether psycopg 3 is there."""
+    return psycopg is not None
+
+
 def require_psycopg() -> None:
     """Raise OpsError naming the package and the interpreter where psycopg 3 is missing."""
-    if psycopg is None:
-        raise OpsError(
-            f"the Python library psycopg (version 3) is missing for {sys.executable}; "
-            "install the package python3-psycopg, or psycopg[binary] with pip"
-        )
+    if not has_psycopg():
+        raise OpsError("; ".join(LACKING))
 
 
 def one_line(error: BaseException) -> str:

@@ -20,7 +20,7 @@ from ansible_collections.boringdb.ops.plugins.module_utils._core.module import O
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import hand_over, lsn
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.catalogue import DATABASES
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.manifest_files import MANIFEST
-from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server import Server
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server import LACKING, Server, has_psycopg
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.verify_objects import (
     report_objects,
     take_inventory,
@@ -103,6 +103,8 @@ def _options(params: Mapping[str, Any]) -> None:
         lsn.parse(params["reached_lsn"] or "0/0")
     except ValueError:
         preflight.refuse(f"reached_lsn: {params['reached_lsn']!r} is no log position", "write it as 0/3000060")
+    if params["options_only"]:
+        preflight.require(has_psycopg(), *LACKING)
     preflight.done()
 
 
@@ -134,7 +136,9 @@ def _load(subject: Subject, system: str) -> None:
     except FileNotFoundError:
         if given:
             raise OpsError(f"{path}: no such manifest") from None
-        subject.no_manifest = "the backup carries no manifest; run backup_manifest before the next one"
+        subject.no_manifest = (
+            f"the backup carries no {MANIFEST}; run the module boringdb.ops.backup_manifest before the next one"
+        )
         return
     except ValueError:
         _unusable(subject, f"{path} is not what backup_manifest wrote: it is no JSON")

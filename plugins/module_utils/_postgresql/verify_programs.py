@@ -48,7 +48,7 @@ def report_backup_bytes(subject: Subject, report: Report) -> None:
         argv = [subject.server.program("pg_verifybackup"), "--quiet"]
         if tar or not _has_wal(member):
             argv.append("--no-parse-wal")
-            note = "its log was not looked at"
+            note = "its WAL was not looked at: it carries none (wal_continuity did)"
         words.append([*argv, str(member)])
     expected = "every file as in backup_manifest"
     if len(members) > 1:

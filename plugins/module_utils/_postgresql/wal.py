@@ -207,7 +207,7 @@ class Archive:
             rows = (_COMMIT.search(line) for line in self.records(name, ["Transaction"]))
             self._commits[name] = [
                 # A prepared transaction is committed by a session without a number of its own.
-                Commit(_moment(row.group(4)), row.group(2), int(row.group(3) or row.group(1)))
+                Commit(_moment(row.group(4)), _plain(row.group(2)), int(row.group(3) or row.group(1)))
                 for row in rows
                 if row
             ]
@@ -216,7 +216,7 @@ class Archive:
     def restore_points(self, name: str) -> list[tuple[str, str]]:
         """The names of the restore points in one segment with their positions, in the order of the log."""
         rows = (_RESTORE_POINT.search(line) for line in self.records(name, ["XLOG"]))
-        return [(row.group(2), row.group(1)) for row in rows if row]
+        return [(row.group(2), _plain(row.group(1))) for row in rows if row]
 
     def record_at(self, names: Iterable[str], position: int) -> int | None:
         """Where the first record at or after a position begins, looked for in the segments from that position on."""
@@ -308,6 +308,11 @@ def _position(line: str) -> int:
     """Where a record that pg_waldump shows begins."""
     found = _LSN.search(line)
     return lsn.parse(found.group(1)) if found else 0
+
+
+def _plain(position: str) -> str:
+    """As the server writes it: pg_waldump fills up with zeros."""
+    return lsn.text(lsn.parse(position))
 
 
 def _moment(text: str) -> datetime:

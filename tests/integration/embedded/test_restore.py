@@ -21,7 +21,7 @@ import pytest
 from archive_ground import Copy, Moment, Source, checks, only_owner
 from embedded_servers import Server, alive, await_, free_port
 
-from tests.modules import OWNER, programs
+from tests.modules import OWNER, ROOT, programs
 
 #: Every check of a restore that a target in the middle of the log passes.
 PASSED = {name: "passed" for name in ("backup_complete", "wal_continuity", "target_reached", "before_target",
@@ -270,10 +270,39 @@ def test_a_place_that_is_not_empty_is_refused(history: History) -> None:
     assert history.source.sql("SELECT 1") == "1"
 
 
+def test_what_somebody_packed_is_named_as_such(history: History) -> None:
+    source, copy = history.source, Copy(history.source, "packed")
+    tar, wal, shut = source.home / "packed/tar", source.home / "packed/wal", source.home / "packed/shut"
+    source.as_owner("mkdir", "-p", str(tar), str(wal), str(shut / "one"))
+    source.as_owner("cp", str(source.backups / history.first / "backup_manifest"), str(tar))
+    (tar / "base.tar.gz").touch()
+    told = copy.restore(check=True, fails=True, backup_path=str(tar.parent), backup="tar")
+    assert told["msg"].endswith("can't be restored: a tar backup (base.tar); take plain ones, pg_basebackup -F plain")
+    for name in (f"{1:024X}.gz", f"{2:024X}.gz", f"{1:024X}.00000028.backup"):
+        (wal / name).touch()
+    told = copy.restore(check=True, fails=True, wal_path=str(wal))
+    assert told["msg"].endswith(
+        ", which the archive does not hold; it holds 2 files that are no segments, such as "
+        f"{1:024X}.gz: are they compressed?"
+    )
+    assert checks(told)["wal_continuity"] == "failed"
+    if not ROOT:
+        return
+    # What root copied there for the account of the drill host.
+    shutil.chown(shut / "one", 0)
+    (shut / "one").chmod(0o700)
+    told = copy.restore(check=True, fails=True, backup_path=str(shut), backup="one")
+    assert f" may not read {shut / 'one'}" in told["msg"]
+    assert told["msg"].endswith(": give it read access to the whole folder")
+
+
 def test_programs_of_another_version_and_a_taken_port_are_refused(history: History) -> None:
     copy = Copy(history.source, "fresh")
     told = copy.restore(bin_dir=str(programs(18)), fails=True)
-    assert told["msg"].startswith("the backup is of PostgreSQL 16, the programs in ")
+    assert told["msg"] == (
+        f"the backup is of PostgreSQL 16, and no programs of 16 are here (those in {programs(18)} are of 18): install "
+        "postgresql-16, or set bin_dir (in a drill restore_drill_bin_dir)"
+    )
     assert checks(told)["version"] == "failed"
     told = copy.restore(port=history.source.server.port, fails=True)
     assert told["msg"] == f"port {history.source.server.port} is taken on this host; choose another"

@@ -103,7 +103,7 @@ def test_the_playbook_verifies_and_fails_with_findings(ground):
     paths = ground.append(2)
     done = verify(ground)
     assert done.returncode == 0, done.stdout
-    assert "orders: 2 records verified, head " in done.stdout
+    assert "orders: 2 records, all signatures good, head " in done.stdout
     assert verify(ground, evidence_witnesses={"orders": "0" * 64}).returncode != 0
     forge(paths[0], lambda document: document["predicate"].update(engine="mysql"))
     done = verify(ground)

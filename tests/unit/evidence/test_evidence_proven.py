@@ -45,6 +45,28 @@ def test_a_dump_is_proven_by_its_own_records(ground):
     assert [(one["label"], one["verified"]) for one in found["dumps"]] == [("20261001-030000", "2026-10-02T03:04:12Z")]
 
 
+def test_a_name_stands_for_what_its_newest_verified_drill_restored(ground):
+    def drilled(name: str, day: float, digest: str, **changes: Any):
+        subjects = [{"name": f"cluster/{name}", "digest": {"sha256": digest * 64}}]
+        return ledger.append(ground.ledger, record(name, day, subjects=subjects, **changes), ground.key).path
+
+    given = {"ledger": str(ground.ledger), "public_key": [str(ground.public)]}
+    assert evidence.identified(given, False).facts["identities"] == {}
+    drilled("orders", 0, "a")
+    drilled("orders", 1, "b")
+    drilled("orders", 2, "c", checks=FAILED)
+    drilled("orders", 3, "d", operation="backup")
+    drilled("mistyped", 4, "b", checks=FAILED)
+    assert evidence.identified(given, False).facts["identities"] == {"orders": "b" * 64}
+    # What nobody signed says nothing.
+    last = drilled("orders", 5, "e")
+    forge(last, lambda document: document["subject"][0]["digest"].update(sha256="f" * 64))
+    assert evidence.identified(given, False).facts["identities"] == {"orders": "b" * 64}
+    ground.public.unlink()
+    found = evidence.identified(given, False).facts
+    assert found["identities"] == {} and found["problem"]
+
+
 def test_no_ledger_is_sound_and_proves_nothing(ground):
     ground.public.unlink()
     assert proven(ground)["backups"] == []

@@ -119,7 +119,8 @@ def test_sizes(count, text):
 @pytest.mark.parametrize(
     ("hours", "text"),
     [(1, "less than a day ago"), (24, "1 day ago"), (71, "2 days ago"), (-1, "in less than a day"), (-24, "in 1 day"),
-     (-25, "in 1 day"), (-49, "in 2 days"), (0, "less than a day ago")],
+     (-25, "in 1 day"), (-49, "in 2 days"),
+     (-167.99, "in 7 days"), (0, "less than a day ago")],
 )
 def test_ages(hours, text):
     assert say.ago(NOW - timedelta(hours=hours), NOW) == text

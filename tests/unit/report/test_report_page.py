@@ -125,6 +125,24 @@ def test_an_estate_without_trouble_says_so(estate):
     text = Reader(page.render(calm, 20)).text
     assert "All 2 clusters are proven" in text and "attention" not in text.split("All 2")[1][:200]
     assert "No records" in page.render(report.Estate("t", NOW, 7, [], []), 20)
+    alone = Reader(page.render(report.Estate("t", NOW, 7, estate.keyids, good[:1]), 20)).text
+    assert "The cluster is provenIt was restored and verified" in alone
+
+
+def test_checks_are_counted_by_how_they_ended(ground):
+    def check(name, status, required):
+        return {"name": name, "status": status, "required": required, "message": "m"}
+
+    ledger.append(ground.ledger, record(
+        checks=[check("a", "passed", True), check("b", "passed", False), check("c", "skipped", False)]), ground.key)
+    ledger.append(ground.ledger, record("one", checks=[
+        check("a", "passed", True), check("b", "failed", True),
+        check("c", "skipped", True), check("d", "skipped", False),
+    ]), ground.key)
+    found = report.read_estate(ground.ledger, keys.load_trusted([ground.public]), title="t", now=NOW, overdue_days=7)
+    text = Reader(page.render(found, 20)).text
+    assert "2 passed, 1 skipped (optional)" in text
+    assert "1 passed, 1 failed, 2 skipped" in text
 
 
 @pytest.mark.parametrize("largest", [0.0, 0.02, 0.9, 41, 187.4, 900, 1180, 7000, 90_000, 4_000_000])
