@@ -34,6 +34,7 @@ _GROWTH = 1.25
 def dump(params: Params, check_mode: bool) -> Outcome:
     """Take a dump, or prove one, as `state` asks."""
     preflight = options.impossible(params)
+    preflight.require(bool(params["path"]), "path is empty", "name the directory of the dumps")
     path = Path(params["path"])
     for name in ("jobs", "keep"):
         preflight.require(params[name] >= 1, f"{name} is {params[name]}", "give 1 or more")
