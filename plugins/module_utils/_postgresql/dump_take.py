@@ -176,7 +176,9 @@ class _Database:
 
     def _told(self, exc: OpsError) -> OpsError:
         said = as_line(exc)
-        if "conflict with recovery" in said:
+        # At times the session is known to be gone before the server's last words are read.
+        gone = self.standby and "connection is closed" in said and self.server.running()
+        if gone or "conflict with recovery" in said:
             said = cancelled(self.server)
         return exc if f"database {self.name}" in said else OpsError(f"database {self.name}: {said}")
 
