@@ -9,6 +9,7 @@ import os
 import stat
 from pathlib import Path
 
+from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError
 from ansible_collections.boringdb.ops.plugins.module_utils._core.process import run
 
 #: Below so many bytes one program is as fast.
@@ -28,7 +29,7 @@ def copy_tree(source: Path, target: Path, small: int = SMALL) -> None:
     """
     sizes: dict[str, int] = {}
     folders = []
-    for place, names, files in os.walk(source):
+    for place, names, files in os.walk(source, onerror=_unreadable):
         below = Path(place).relative_to(source)
         folders.append(below)
         for name in [*files, *(one for one in names if Path(place, one).is_symlink())]:
@@ -42,6 +43,11 @@ def copy_tree(source: Path, target: Path, small: int = SMALL) -> None:
     ordered = sorted(sizes, key=lambda name: -sizes[name])
     _at_once([name for name in ordered if sizes[name] >= _LARGE], 1, source, target)
     _at_once([name for name in ordered if sizes[name] < _LARGE], 200, source, target)
+
+
+def _unreadable(error: OSError) -> None:
+    """A folder that can't be listed is not one without files."""
+    raise OpsError(f"{error.filename} can't be copied: {error.strerror}") from error
 
 
 def _at_once(names: list[str], each: int, source: Path, target: Path) -> None:

@@ -16,7 +16,7 @@ import json
 import os
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError
@@ -72,6 +72,19 @@ def _holding(path: Path) -> list[int]:
     return found
 
 
+def lock_within(handle: int, wait_seconds: float, refusal: Callable[[], str]) -> None:
+    """Lock an open file. Raises OpsError with what `refusal` says when it is still held after `wait_seconds`."""
+    deadline = time.monotonic() + wait_seconds
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                raise OpsError(refusal()) from None
+            time.sleep(0.1)
+
+
 @contextlib.contextmanager
 def host_lock(thing: str, operation: str, wait_seconds: float = 0) -> Iterator[None]:
     """Hold the lock of `thing` while `operation` runs.
@@ -81,17 +94,8 @@ def host_lock(thing: str, operation: str, wait_seconds: float = 0) -> Iterator[N
     path = lock_path(thing)
     handle = _open(path)
     try:
-        deadline = time.monotonic() + wait_seconds
-        while True:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() >= deadline:
-                    raise OpsError(
-                        f"{thing} is in use by {_holder(path)}; wait for it to end or set lock_timeout"
-                    ) from None
-                time.sleep(0.1)
+        refusal = f"{thing} is in use by {{}}; wait for it to end or set lock_timeout".format
+        lock_within(handle, wait_seconds, lambda: refusal(_holder(path)))
         note = {"operation": operation, "pid": os.getpid(), "since": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
         with contextlib.suppress(OSError):
             os.ftruncate(handle, 0)

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import time
@@ -17,7 +16,7 @@ from typing import Any
 
 from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError
 from ansible_collections.boringdb.ops.plugins.module_utils._core.files import remove_tree, sha256_of, sync_directory
-from ansible_collections.boringdb.ops.plugins.module_utils._core.lock import host_lock
+from ansible_collections.boringdb.ops.plugins.module_utils._core.lock import host_lock, lock_within
 
 MANIFEST = "manifest.json"
 GLOBALS = "globals.sql"
@@ -69,7 +68,7 @@ def dumps_in(path: Path) -> list[Dump]:
     """Every whole dump in a directory, the oldest first."""
     found = []
     for place in sorted(path.iterdir() if path.is_dir() else []):
-        with contextlib.suppress(OSError, ValueError, TypeError):
+        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
             manifest = json.loads((place / MANIFEST).read_text(encoding="utf-8"))
             if manifest["schema_version"] == SCHEMA_VERSION and manifest["label"] == place.name:
                 found.append(Dump(place, manifest))
@@ -98,17 +97,8 @@ def locked(path: Path, wait_seconds: float) -> Iterator[None]:
     with host_lock(str(path), "dump", wait_seconds):
         handle = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
-            deadline = time.monotonic() + wait_seconds
-            while True:
-                try:
-                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if time.monotonic() >= deadline:
-                        raise OpsError(
-                            f"{path} is in use by a dump on another host; wait for it to end or set lock_timeout"
-                        ) from None
-                    time.sleep(0.1)
+            refusal = f"{path} is in use by a dump on another host; wait for it to end or set lock_timeout"
+            lock_within(handle, wait_seconds, lambda: refusal)
             yield
         finally:
             os.close(handle)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,8 @@ ORDER BY 1
 _FOREIGN = re.compile(r"^\d+; \d+ \d+ (FK CONSTRAINT|TRIGGER|PUBLICATION TABLE) ")
 #: PostgreSQL cuts longer names.
 _NAME_BYTES = 63
+#: What a database of ours says of itself until it is whole: only those are removed.
+_UNFINISHED = "boringdb.ops.extract has not finished this database; the next extraction removes it"
 
 
 def tables(server: Server, database: str, table: str | None, schema: str | None = None) -> dict[str, bool]:
@@ -153,12 +156,37 @@ def loading_name(target: str) -> str:
     return cut + ending
 
 
+def make_unfinished(connection: Any, name: str, create: Callable[[], object]) -> None:
+    """Make a database that is not whole yet, in the place of one that a killed extraction has left.
+
+    It says so of itself. Raises OpsError for one that does not: it may be anybody's.
+    """
+    query = "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = %s"
+    there = connection.execute(query, (name,)).fetchone()
+    if there and there[0] != _UNFINISHED:
+        raise OpsError(
+            f"refused: database {name} is there, and no extraction says that it left it; nothing was changed (rename "
+            "it, or drop it where nobody wants it)"
+        )
+    connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+    create()
+    words = "COMMENT ON DATABASE {} IS {}"
+    connection.execute(sql.SQL(words).format(sql.Identifier(name), sql.Literal(_UNFINISHED)))
+
+
+def finish(connection: Any, loading: str, target: str) -> None:
+    """Give it its name, and take back what it says of itself, at once."""
+    with connection.transaction():
+        names = (sql.Identifier(loading), sql.Identifier(target))
+        connection.execute(sql.SQL("ALTER DATABASE {} RENAME TO {}").format(*names))
+        connection.execute(sql.SQL("COMMENT ON DATABASE {} IS NULL").format(sql.Identifier(target)))
+
+
 def load_database(server: Server, file: Path, target: str) -> None:
     """Under a name of its own until it is whole: a killed load is begun again, and never looks like a database."""
     loading = loading_name(target)
     with server.connect() as connection:
-        connection.execute(sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(loading)))
-        connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(loading)))
+        create = sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(loading))
+        make_unfinished(connection, loading, lambda: connection.execute(create))
         restore(server, loading, file, "--single-transaction")
-        names: Any = (sql.Identifier(loading), sql.Identifier(target))
-        connection.execute(sql.SQL("ALTER DATABASE {} RENAME TO {}").format(*names))
+        finish(connection, loading, target)

@@ -143,8 +143,9 @@ def _load_database(  # noqa: PLR0917 - one caller
     """Under a name of its own until it is whole, as out of a copy; the database's own settings stay behind."""
     loading = extract_file.loading_name(target)
     with server.connect() as connection:
-        connection.execute(sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(loading)))
-        create_like(connection, loading, part.entry, server.major)
+        extract_file.make_unfinished(
+            connection, loading, lambda: create_like(connection, loading, part.entry, server.major)
+        )
         more = ["-j", str(params["jobs"])]
         if params["privileges"]:
             restore(server, loading, folder, *more)
@@ -152,8 +153,7 @@ def _load_database(  # noqa: PLR0917 - one caller
             lines = "\n".join([*_without_roles(server, folder), ""])
             restore(server, loading, folder, *more, "--no-owner", "--no-privileges", "-L", "/dev/stdin", stdin=lines)
         _compare(server, dump, loading, part.tables)
-        names = (sql.Identifier(loading), sql.Identifier(target))
-        connection.execute(sql.SQL("ALTER DATABASE {} RENAME TO {}").format(*names))
+        extract_file.finish(connection, loading, target)
         if params["privileges"]:
             owner = (sql.Identifier(target), sql.Identifier(part.entry["owner"]))
             if not extract_privileges.missing(connection, [part.entry["owner"]]):
@@ -203,8 +203,8 @@ class _Staged:
         """A database of the dump's kind, which nothing is left of; what a killed run left is removed first."""
         drop = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(_STAGE))
         with self.server.connect() as connection:
-            connection.execute(drop)
-            create_like(connection, _STAGE, self.part.entry, self.server.major)
+            major, entry = self.server.major, self.part.entry
+            extract_file.make_unfinished(connection, _STAGE, lambda: create_like(connection, _STAGE, entry, major))
         try:
             yield
         finally:

@@ -269,6 +269,9 @@ def test_a_killed_dump_leaves_nothing_that_looks_whole_and_the_next_removes_it(g
         kill(parent(held_pid))
         running.popen.wait()
     assert [file.suffix for file in path.glob("[!.]*")] == [".partial"]
+    # Somebody else's folder is no dump either.
+    (path / "strange").mkdir()
+    (path / "strange/manifest.json").write_text("{}")
     assert "holds no whole dump" in prove(ground, path, fails=True)["msg"]
     done = take(ground, path, lock_timeout=10)
     assert "removed what a killed dump left: " in json.dumps(done["warnings"])

@@ -172,3 +172,22 @@ def test_a_killed_worker_leaves_what_the_next_removes(ground: Estate) -> None:
     load(ground, table="parts", as_schema="killed", lock_timeout=10)
     assert psql(ground, "SELECT count(*) FROM killed.parts") == "300"
     assert stages(ground) == "0"
+
+
+def test_a_database_that_no_extraction_made_is_left_alone(ground: Estate) -> None:
+    """Its name is all that it has in common with what a killed extraction leaves."""
+    for name, options in (("boringdb_extracting", {"table": "parts", "as_schema": "again"}),
+                          ("k_loading", {"as_database": "k"})):  # fmt: skip
+        ground.sql(f"CREATE DATABASE {name}")
+        try:
+            told = load(ground, fails=True, **options)["msg"]
+            assert told.startswith(f"refused: database {name} is there, and no extraction says that it left it")
+            assert ground.sql(f"SELECT count(*) FROM pg_database WHERE datname = '{name}'") == "1"
+            # One that says so is removed.
+            ground.sql(f"COMMENT ON DATABASE {name} IS 'boringdb.ops.extract has not finished this database;"
+                       " the next extraction removes it'")  # fmt: skip
+            load(ground, **options)
+            assert stages(ground) == "0"
+        finally:
+            ground.sql(f"DROP DATABASE IF EXISTS {name}")
+    assert ground.sql("SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = 'k'") == ""

@@ -79,3 +79,19 @@ def test_several_are_at_work_at_once(source: Path, tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: set(range(64)))
     tested.copy_tree(source, tmp_path / "copy", 0)
     assert [argv[argv.index("-P") + 1] for argv in words] == ["4"]
+
+
+@pytest.mark.parametrize("small", [0, 1 << 40])
+def test_a_folder_that_can_not_be_listed_is_not_left_out(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small: int
+) -> None:
+    real = os.scandir
+
+    def failing(place: str) -> object:
+        if str(place).endswith("base/1"):
+            raise OSError(5, "Input/output error", str(place))
+        return real(place)
+
+    monkeypatch.setattr(os, "scandir", failing)
+    with pytest.raises(OpsError, match="base/1 can't be copied: Input/output error"):
+        tested.copy_tree(source, tmp_path / "copy", small)
