@@ -6,13 +6,14 @@ import os
 import shutil
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from tests.modules import OWNER, REPO, ROOT, as_owner, module, programs
 from tests.ports import free_port
 
-__all__ = ["HOME", "PROGRAMS", "REPO", "Source", "module", "remove", "run", "timed"]
+__all__ = ["HOME", "PROGRAMS", "REPO", "Source", "in_turn", "module", "remove", "run", "timed"]
 
 PROGRAMS = programs()
 HOME = Path(os.environ.get("BORINGDB_HOME") or f"/var/tmp/boringdb-bench-{os.getuid()}")
@@ -35,6 +36,14 @@ def timed(action: Any) -> float:
     begun = time.monotonic()
     action()
     return time.monotonic() - begun
+
+
+def in_turn(number: int, ours: Callable[[], float], by_hand: Callable[[], float]) -> tuple[float, float]:
+    """A pair's seconds, ours and by hand; who begins, its number tells."""
+    if number % 2:
+        return ours(), by_hand()
+    floor = by_hand()
+    return ours(), floor
 
 
 class Source:

@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Iterator
 
+from tests.bench.ground import in_turn
 from tests.bench.hosts import DATA, DRILL, PROGRAMS, module, on, timed
 
 COPY = "/var/lib/postgresql/bench"
@@ -70,7 +71,7 @@ def _read(host: str) -> None:
 
 def rounds(repository: str, host: str, count: int) -> Iterator[tuple[str, float, float]]:
     """Yield a name with our seconds and the floor's, `count` + 1 times each. Backups are taken on `host`."""
-    for _round in range(count + 1):
-        yield f"backup_{repository}", _backup(host), _backup_by_hand(host)
+    for number in range(count + 1):
+        yield f"backup_{repository}", *in_turn(number, lambda: _backup(host), lambda: _backup_by_hand(host))
         _read(host)
-        yield f"restore_{repository}", _restore(), _restore_by_hand()
+        yield f"restore_{repository}", *in_turn(number, _restore, _restore_by_hand)
