@@ -18,19 +18,22 @@ from types import FrameType
 
 from tests.kills.case import Result, run
 from tests.kills.ground import Ground
+from tests.kills.hosts.chain import Chain, Loss
+from tests.kills.hosts.run import chains
 from tests.kills.operations import OPERATIONS
 from tests.kills.rehearsal import Rehearsal, rehearse
-from tests.kills.results import keep, known
+from tests.kills.results import keep, keep_chain, known
 from tests.kills.strike import Case
 from tests.kills.table import write_page
 from tests.kills.victims import VICTIMS
+from tests.lab import doctor
 
 
 def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m tests.kills", description=str(__doc__).splitlines()[0])
     parser.add_argument("--playbook", choices=list(OPERATIONS), action="append", help="may be given again")
-    parser.add_argument("--victim", choices=VICTIMS, help="only this one")
+    parser.add_argument("--victim", choices=[*VICTIMS, "host"], help="only this one; host needs the lab")
     parser.add_argument("--boundary", type=int, metavar="N", help="only the state that boundary N lies in")
     parser.add_argument("--sample", type=int, metavar="K", help="K random cases of those that are left")
     parser.add_argument("--seed", type=int, default=20260101, help="of the sample, and of the moment within each task")
@@ -114,6 +117,28 @@ def of_playbook(playbook: str, ground: Ground, options: argparse.Namespace) -> I
         operation.reset(bool(result.misses))
 
 
+def on_hosts(playbooks: list[str], seed: int) -> list[Chain]:
+    """The chains of the lab's hosts; said aloud where this machine can't boot the lab."""
+    why = doctor.unavailable()
+    if why:
+        print(f"kills: the victim host is left out, the lab can't run here: {why}", file=sys.stderr)
+        return []
+    found = []
+    for told in chains(playbooks, seed):
+        if isinstance(told, Chain):
+            keep_chain(told)
+            found.append(told)
+            word = "MISSED   " if told.misses else "converged"
+            print(f"{word} {told.playbook}/host: {len(told.losses)} losses, {told.runs} runs, {told.seconds:.0f} s")
+            for line in told.misses:
+                print(f"          {line}")
+        elif isinstance(told, Loss):
+            print(f"lost      {told.on:<12} {told.task} (part={told.part})", flush=True)
+        else:
+            print(f"kills: {told}", flush=True)
+    return found
+
+
 def main() -> int:
     """Run what was asked for; returns the exit code."""
     options = arguments()
@@ -123,11 +148,14 @@ def main() -> int:
     signal.signal(signal.SIGTERM, terminated)
     begun = time.monotonic()
     results: list[Result] = []
-    for result in on_embedded([name for name in OPERATIONS if name in (options.playbook or OPERATIONS)], options):
+    wanted = [name for name in OPERATIONS if name in (options.playbook or OPERATIONS)]
+    for result in on_embedded(wanted, options) if options.victim != "host" else ():
         show(result)
         results.append(result)
     if options.list:
         return 0
+    everything = options.victim is None and options.boundary is None and options.sample is None
+    in_chains = on_hosts(wanted, options.seed) if everything or options.victim == "host" else []
     missed = [result for result in results if result.misses]
     lost = sum(miss.startswith("lost") for result in missed for miss in result.misses)
     left = sum(miss.startswith("left") for result in missed for miss in result.misses)
@@ -135,7 +163,11 @@ def main() -> int:
         print(f"missed: {result.name}: {result.task}: {result.misses[0]}")
     print(f"kills: all of it took {time.monotonic() - begun:.0f} s")
     print(f"kills: {len(results) - len(missed)}/{len(results)} converged, lost {lost}, left {left}")
-    return 1 if missed else 0
+    if in_chains:
+        cut = sum(len(chain.losses) for chain in in_chains)
+        whole = sum(not chain.misses for chain in in_chains)
+        print(f"kills: {cut} times a host lost its power, {whole}/{len(in_chains)} playbooks finished the job then")
+    return 1 if missed or any(chain.misses for chain in in_chains) else 0
 
 
 if __name__ == "__main__":

@@ -47,6 +47,11 @@ class Ground(Estate):
         self.trail.unlink(missing_ok=True)
         return super().begin(playbook, *given, **variables)
 
+    def client(self) -> dict[str, object]:
+        """How a client connects to the primary."""
+        where = self.server()
+        return {"host": where["socket_dir"], "port": where["port"], "user": "postgres", "dbname": "postgres"}
+
     # --- up, down, and back ---------------------------------------------------------------------------------
 
     def up(self) -> None:

@@ -43,7 +43,7 @@ class Operation:
 
     def write(self) -> None:
         """Have a client write from now on."""
-        self.writer = Writer(self.ground.server()).start()
+        self.writer = Writer(self.ground.client()).start()
 
     def misses(self) -> list[str]:
         """What is not as it must be; empty when it converged."""

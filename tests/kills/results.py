@@ -10,6 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 from tests.kills.case import Result
+from tests.kills.hosts.chain import Chain
 from tests.kills.rehearsal import Rehearsal
 from tests.modules import REPO
 
@@ -32,6 +33,14 @@ def keep(rehearsed: Rehearsal, result: Result | None = None) -> None:
     kept["playbooks"][rehearsed.playbook] = told
     if result:
         kept["results"][result.name] = asdict(result)
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps(kept, indent=1) + "\n")
+
+
+def keep_chain(chain: Chain) -> None:
+    """Keep how a playbook's chain on the lab's hosts went."""
+    kept = load()
+    kept.setdefault("chains", {})[chain.playbook] = asdict(chain)
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(kept, indent=1) + "\n")
 

@@ -28,6 +28,8 @@ judges what is there then. The victims, all by SIGKILL:
 - **worker**: the module, while it works. Its tools are not touched; they have to go with it.
 - **server**: every process of the primary, or of the drill's copy. In the middle of a restore also the new server
   that recovers.
+- **host**: a host of the lab loses its power; what runs on it is gone at once and silently. [Its own way](#hosts) of
+  being told is below.
 
 **When.** A run's task boundaries are counted in a rehearsal without a kill. Where nothing runs on a host between two
 boundaries (an assertion, an include, a task that is skipped), the state is the same before and after, and is killed
@@ -64,12 +66,25 @@ _STATES = """
 `yes`: converged; `no`: did not; `refused`: converged behind one refusal that said what to do; a dash: there is no
 such victim; empty: **not run**. The number is that of the boundary at which the task begins.
 """
+_HOSTS = """
+## Hosts
+
+On the lab: a pair (PostgreSQL 15), a repository host with pgBackRest and a drill host, each with its own systemd and
+SSH. Here the losses are not put back: a playbook is played again and again, and each run loses a host inside of the
+next task that works on one, at a random part of it. The host is booted, and the same command is played again, until
+a run ends by itself. So every task is played again behind its own loss, on what all losses before have left. A task
+that works on two hosts is met twice. The same is asked then as above, and `pgbackrest verify` and a drill of the new
+backup.
+
+| playbook | tasks on a host, undisturbed | losses | runs | refused for a while | finished the job |
+|---|---|---|---|---|---|
+"""
 _FOOT = """
 ## What it does not show
 
-Two kills in one run, and a victim that dies while the rerun is at work. On the embedded ground all hosts are one
-machine, and a killed server's writes survive in its kernel. A power cut of a host is in `tests/lab/interruption` for
-the drill and for pgBackRest's backup, not in this matrix.
+On the embedded ground: two kills in one run, and a victim that dies while the rerun is at work. All its hosts are one
+machine. On both grounds a killed server's writes survive in the machine's kernel: what was never synced is not lost,
+as it would be with the mains.
 
 This page is written by `python -m tests.kills --table` from the results of the last run of each case.
 """
@@ -96,7 +111,24 @@ def write_page() -> None:
         states += f"\n### {playbook}\n\n| | task | {' | '.join(VICTIMS)} |\n|---|---|---|---|---|\n"
         for state in found:
             states += f"| {state.number} | {_task(state)} | {' | '.join(cells[state.number])} |\n"
-    PAGE.write_text(_HEAD + rows + _STATES + states + _FOOT)
+    PAGE.write_text(_HEAD + rows + _STATES + states + _HOSTS + _chains(kept.get("chains", {})) + _FOOT)
+
+
+def _chains(kept: dict[str, Any]) -> str:
+    """How the chains went, and then loss by loss."""
+    rows, losses = "", ""
+    for playbook in _ORDER:
+        chain = kept.get(playbook)
+        if chain is None:
+            rows += f"| {playbook} | | **not run** | | | |\n"
+            continue
+        refused = sum(len(loss["refusals"]) for loss in chain["losses"])
+        end = "no" if chain["misses"] else "yes"
+        rows += f"| {playbook} | {chain['steps']} | {len(chain['losses'])} | {chain['runs']} | {refused} | {end} |\n"
+        losses += f"\n### {playbook}, host by host\n\n| task | host that was lost | part of the task |\n|---|---|---|\n"
+        for loss in chain["losses"]:
+            losses += f"| {loss['task'].rpartition(': ')[2]} | {loss['on']} | {loss['part']} |\n"
+    return rows + losses
 
 
 def cell(results: dict[str, Any], playbook: str, victim: str, state: State) -> str:

@@ -76,7 +76,7 @@ def boundaries(trail: Path) -> list[Boundary]:
     for line in read(trail):
         if line["event"] == "start":
             found[line["number"]] = Boundary(line["number"], line["play"], line["task"], line["action"], line["at"])
-        elif line["number"] in found:
+        elif line["event"] == "end" and line["number"] in found:
             it = found[line["number"]]
             it.ran, it.changed = it.ran or line["ran"], it.changed or line["changed"]
             it.ended = line["at"]

@@ -28,8 +28,8 @@ class Acknowledged:
 class Writer:
     """Twenty rows a second while there is a primary, none while there is none."""
 
-    def __init__(self, server: dict[str, Any]) -> None:
-        self.where = {"host": server["socket_dir"], "port": server["port"], "user": "postgres", "dbname": "postgres"}
+    def __init__(self, where: dict[str, Any]) -> None:
+        self.where = where
         self.acknowledged: list[Acknowledged] = []
         self._number = 0
         self._hand = threading.Lock()

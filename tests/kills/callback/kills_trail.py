@@ -1,7 +1,7 @@
 # Copyright (c) 2026, boringdb.ops contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Writes a run's trail: one JSON line when a task starts, and one when it has ended on a host.
+"""Writes a run's trail: one JSON line when a task starts, one when it begins on a host, one when it has ended there.
 
 Written before the task does anything, so that whoever reads along can kill inside of it.
 """
@@ -56,11 +56,17 @@ class CallbackModule(CallbackBase):
         """A handler is a task."""
         self.v2_playbook_on_task_start(task, False)
 
+    def v2_runner_on_start(self, host: Any, task: Any) -> None:
+        """It begins on a host of the play; where it is delegated to, only its end tells."""
+        del task
+        self._write(event="begin", host=host.get_name())
+
     def _end(self, result: Any, ran: bool) -> None:
         # The attributes lost their underscores in ansible-core 2.19.
         host = (getattr(result, "host", None) or result._host).get_name()
         said = getattr(result, "result", None) or result._result
-        self._write(event="end", host=host, ran=ran, changed=bool(said.get("changed")))
+        on = (said.get("_ansible_delegated_vars") or {}).get("ansible_delegated_host") or host
+        self._write(event="end", host=host, on=on, ran=ran, changed=bool(said.get("changed")))
 
     def _ended(self, result: Any, **_ignored: Any) -> None:
         self._end(result, True)

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tests.integration.estate_runs import Running, await_
+from tests.lab import leftovers
 from tests.lab.cluster import MEMBERS
 from tests.lab.estate import Estate
 from tests.lab.interruption.runs import begin, module_result
@@ -38,18 +39,6 @@ case "$SSH_ORIGINAL_COMMAND" in
 esac
 exec {_GATE}.real
 """
-_LEFT = r"""
-echo $$
-for lock in /tmp/pgbackrest/*.lock /run/lock/boringdb-*.lock; do
-    [ ! -e "$lock" ] || flock -n "$lock" true || echo "held: $lock"
-done
-find /tmp/pgbackrest -name '*.stop' 2>/dev/null
-find /var/lib/boringdb/drill/*/ -mindepth 1 ! -path '*/run' 2>/dev/null | head -5
-ps -eo pid=,user:20=,args=
-"""
-#: What runs for postgres without any of our runs: connections that are shared for a minute, and what a login brings.
-_USUAL = ("ssh: /var/spool/pgbackrest/", "sshd: ", "/lib/systemd/systemd --user", "(sd-pam)")
-_SERVER = ("postgres: ", "/usr/lib/postgresql/15/bin/postgres -D /var/lib/postgresql/15/main")
 
 
 class Ground(Estate):
@@ -162,24 +151,14 @@ class Ground(Estate):
 
     def kill_servers(self, host: str, data_dir: str) -> None:
         """A crash: SIGKILL for every process of the server on a data directory."""
-        inside = f"for p in /proc/[0-9]*; do [ \"$(readlink $p/cwd)\" != {data_dir} ] || echo ${{p#/proc/}}; done"
+        inside = f'for p in /proc/[0-9]*; do [ "$(readlink $p/cwd)" != {data_dir} ] || echo ${{p#/proc/}}; done'
         self.on(host, f"kill -9 $({inside})")
 
     # --- what must not be left ------------------------------------------------------------------------------
 
     def left(self, host: str) -> list[str]:
         """What only an interrupted run leaves on a host."""
-        own, *lines = self.on(host, _LEFT).splitlines()
-        usual = _USUAL + (_SERVER if host == PRIMARY else ())
-        found = []
-        for line in lines:
-            pid, user, args = ([*line.split(None, 2), "", ""])[:3]
-            if not pid.isdigit():
-                found.append(line)
-            elif pid != own and not args.startswith(usual):
-                ours = user in ("postgres", "pgbackrest_reader") or "python3" in args or "pgbackrest" in args
-                found += [f"process {line.strip()}"] if ours else []
-        return [f"{host}: {what}" for what in found]
+        return leftovers.left(self.on, host, leftovers.SERVER if host == PRIMARY else ())
 
     def assert_clean(self, *hosts: str, seconds: float = 20) -> None:
         """Nothing is left. What was killed may take a moment to be gone."""

@@ -20,14 +20,14 @@ from tests.lab.estate import ROOT, TOOLS, Estate
 _PLAIN = {"ANSIBLE_NOCOLOR": "1", "ANSIBLE_CALLBACK_RESULT_FORMAT": "json"}
 
 
-def begin(estate: Estate, program: str, *words: str) -> Running:
+def begin(estate: Estate, program: str, *words: str, **environment: str) -> Running:
     """Start a program of Ansible in a session of its own."""
     handle, log = tempfile.mkstemp(suffix=".log", dir=estate.home)
     argv = [str(TOOLS / program), "-i", str(estate.inventory), *words]
     with os.fdopen(handle, "w") as output:
         popen = subprocess.Popen(
             argv, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, text=True,
-            env={**os.environ, **_PLAIN}, start_new_session=True,
+            env={**os.environ, **_PLAIN, **environment}, start_new_session=True,
         )  # fmt: skip
     return Running(popen, Path(log))
 

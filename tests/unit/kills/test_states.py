@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 
 from tests.kills import table
+from tests.kills.hosts.chain import Step, Taken, steps
 from tests.kills.rehearsal import Rehearsal
 from tests.kills.trail import boundaries, states
 
@@ -65,3 +66,34 @@ def test_the_page_tells_what_was_not_run_and_what_did_not_converge(tmp_path: Pat
     assert table.cell(results, "backup", "worker", last) == "–"
     assert table.cell(results, "backup", "controller", last) == ""
     assert table.cell(results, "backup", "server", first) == "–"
+
+
+def trail_of_a_host(task: str, ended: bool, **end: object) -> list[dict[str, object]]:
+    """A task on the host cuts1."""
+    found: list[dict[str, object]] = [
+        {"event": "start", "number": 1, "at": 1.0, "play": "P", "task": task, "action": "command"},
+        {"event": "begin", "number": 1, "at": 1.0, "host": "cuts1"},
+    ]
+    if ended:
+        found.append({"event": "end", "number": 1, "at": 3.0, "host": "cuts1", "on": "cuts1", "ran": True, **end})
+    return found
+
+
+def test_a_step_is_on_the_host_that_the_task_is_delegated_to() -> None:
+    (step,) = steps(trail_of_a_host("one", True, on="cutsrepo"))
+    assert (step.host, step.on, step.seconds) == ("cuts1", "cutsrepo", 2.0)
+    assert list(steps(trail_of_a_host("one", True, on="localhost"))) == []
+    assert list(steps(trail_of_a_host("one", True, ran=False))) == []
+
+
+def test_a_host_is_taken_once_from_each_task_that_is_known_to_work_on_it() -> None:
+    known = Step("P", "one", "cuts1", "cutsrepo", 2.0)
+    taken = Taken([known], 1)
+    assert taken.due(trail_of_a_host("one", False)) is known
+    assert taken.due(trail_of_a_host("one", True)) is None
+    taken.struck.add(known)
+    assert taken.due(trail_of_a_host("one", False)) is None
+    # What only a run behind a loss does is known from then on.
+    assert taken.due(trail_of_a_host("two", False)) is None
+    taken.learn(trail_of_a_host("two", True))
+    assert taken.due(trail_of_a_host("two", False)) == Step("P", "two", "cuts1", "cuts1")

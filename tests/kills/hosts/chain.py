@@ -1,0 +1,173 @@
+# Copyright (c) 2026, boringdb.ops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One chain: a playbook is played again and again; each run loses a host inside of the next task that works on one.
+
+It ends with the first run that no host is taken from. So every task is played again behind its own loss, and what
+follows is played on what all losses before have left.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from estate_runs import Played
+
+from tests.kills.hosts.ground import HOSTS, Hosts
+from tests.kills.hosts.operations import Operation
+from tests.kills.trail import CONTROLLER, read
+
+#: Under load a task may be over sooner than in the rehearsal.
+_LATEST = 0.8
+#: What a rerun may say once or twice, which a person answers by waiting.
+_WAIT = re.compile(r"is in use by|another pgbackrest process|start it|starting up|not accepting connections")
+_PATIENCE = 40
+#: A rerun's refusals after one loss, 10 seconds apart.
+_MOST_REFUSALS = 6
+
+
+@dataclass(frozen=True)
+class Step:
+    """One task on one host. `on` is the host that it works on, which is another one where it is delegated."""
+
+    play: str
+    task: str
+    host: str
+    on: str = field(compare=False)
+    seconds: float = field(compare=False, default=0.0)
+
+
+@dataclass
+class Loss:
+    """A host that lost its power: in which task that was meant, how far into it, and in which it was then."""
+
+    on: str
+    task: str
+    part: float
+    hit: str
+    refusals: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Chain:
+    """How a playbook's chain went. `misses` is empty when the last run finished the job."""
+
+    playbook: str
+    steps: int
+    runs: int = 0
+    losses: list[Loss] = field(default_factory=list)
+    misses: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+def steps(trail: list[dict[str, Any]]) -> Iterator[Step]:
+    """What ran on a host of the lab, in its order, by a trail."""
+    task, began = {}, {}
+    for line in trail:
+        if line["event"] == "start":
+            task = line
+        elif line["event"] == "begin":
+            began[line["host"]] = line["at"]
+        elif line["ran"] and line["on"] in HOSTS and task["action"] not in CONTROLLER:
+            seconds = line["at"] - began.get(line["host"], line["at"])
+            yield Step(task["play"], task["task"], line["host"], line["on"], seconds)
+
+
+class Taken:
+    """Which steps are known to work on a host, and from which of them it was taken already."""
+
+    def __init__(self, rehearsed: list[Step], seed: int) -> None:
+        self.known = {step: step for step in rehearsed}
+        self.struck: set[Step] = set()
+        self.dice = random.Random(seed)
+
+    def learn(self, trail: list[dict[str, Any]]) -> None:
+        """A run on what a loss has left may go other ways than the rehearsal."""
+        for step in steps(trail):
+            self.known.setdefault(step, step)
+
+    def due(self, trail: list[dict[str, Any]]) -> Step | None:
+        """The step that has begun and not ended, if it is one whose loss is still to come."""
+        task: dict[str, Any] = {}
+        open_: dict[str, Step] = {}
+        for line in trail:
+            if line["event"] == "start":
+                task, open_ = line, {}
+            elif line["event"] == "begin":
+                open_[line["host"]] = Step(task["play"], task["task"], line["host"], line["host"])
+            else:
+                open_.pop(line["host"], None)
+        for step in open_.values():
+            if step in self.known and step not in self.struck:
+                return self.known[step]
+        return None
+
+
+def run(operation: Operation, ground: Hosts, rehearsed: list[Step], seed: int) -> Iterator[Loss | Chain]:
+    """Play the chain; yields every loss, and the chain at its end."""
+    begun = time.monotonic()
+    taken, chain = Taken(rehearsed, seed), Chain(operation.playbook, len(rehearsed))
+    usual = ground.names()
+    operation.begin()
+    try:
+        while not chain.misses:
+            running = ground.begin(operation.playbook, **operation.variables)
+            chain.runs += 1
+            loss = _strike(ground, running, taken)
+            done = running.end(900)
+            taken.learn(read(ground.trail))
+            if loss:
+                chain.losses.append(loss)
+                ground.give_power(loss.on)
+                yield loss
+            elif done.code == 0:
+                break
+            elif not _wait(chain, done):
+                said = " | ".join(done.errors()) or done.output[-1500:]
+                chain.misses.append(f"run {chain.runs} exited {done.code}: {said}")
+        if not chain.misses:
+            chain.misses += operation.misses() + _left(ground, usual)
+    finally:
+        operation.end()
+    chain.seconds = time.monotonic() - begun
+    yield chain
+
+
+def _strike(ground: Hosts, running: Any, taken: Taken) -> Loss | None:
+    """Follow a run to the next step that is due, wait for a part of it, and take the host. None: there was none."""
+    while running.popen.poll() is None:
+        step = taken.due(read(ground.trail))
+        if step is None:
+            time.sleep(0.01)
+            continue
+        taken.struck.add(step)
+        part = round(taken.dice.uniform(0, _LATEST), 2)
+        time.sleep(part * step.seconds)
+        ground.cut_power(step.on)
+        last = [line for line in read(ground.trail) if line["event"] == "start"][-1]
+        return Loss(step.on, f"{step.play}: {step.task}", part, f"{last['play']}: {last['task']}")
+    return None
+
+
+def _wait(chain: Chain, done: Played) -> bool:
+    """Whether a rerun was refused for a while only, in lines that a person can read."""
+    said = " | ".join(done.errors())
+    refusals = chain.losses[-1].refusals if chain.losses else []
+    if not _WAIT.search(said) or "Traceback" in done.output or len(refusals) >= _MOST_REFUSALS or not chain.losses:
+        return False
+    refusals.append(said)
+    time.sleep(10)
+    return True
+
+
+def _left(ground: Hosts, usual: set[str]) -> list[str]:
+    """What only runs that lost a host leave."""
+    until = time.monotonic() + _PATIENCE
+    while (found := ground.left()) and time.monotonic() < until:
+        time.sleep(1)
+    return [f"left: {what}" for what in [*found, *sorted(ground.names() - usual)][:8]]
