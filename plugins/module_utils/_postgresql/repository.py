@@ -92,6 +92,9 @@ class Repository(Protocol):
     def restore_command(self, data_dir: Path) -> str:
         """The `restore_command` that recovery fetches WAL with."""
 
+    def strangers(self) -> str:
+        """What to say of files in the archive that can't be read as segments and may be; empty for none."""
+
     def keep_wal(self, file: Path, data_dir: Path) -> None:
         """Put a whole WAL file of a server's `data_dir` into the archive, as its archiver would have."""
 

@@ -149,7 +149,7 @@ class NativeRepository:
             raise OpsError(_denied(exc)) from exc
 
     def strangers(self) -> str:
-        """What to say of segments under names of their own, which whoever archived them compressed; empty for none."""
+        # Segments under names of their own, which whoever archived them compressed.
         found = sorted(entry.name for entry in self.wal_path.iterdir() if _STRANGER.match(entry.name))
         count = "1 file that is no segment" if len(found) == 1 else f"{len(found)} files that are no segments"
         return f"; it holds {count}, such as {found[0]}: are they compressed?" if found else ""

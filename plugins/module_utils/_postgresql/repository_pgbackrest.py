@@ -33,12 +33,12 @@ from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.repositor
     Expiry,
     expire,
 )
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.repository_pgbackrest_verify import problems_of
 
 #: `info`'s status codes of a repository.
 _OK, _NO_PATH, _NO_BACKUP, _NO_DATA = 0, 1, 2, 3
 _ARCHIVED = re.compile(r"^(?:[0-9A-F]{16}/([0-9A-F]{24})-([0-9a-f]{40})(?:\.\w+)?|([0-9A-F]{8}\.history))$")
 _ARCHIVED_FILTER = r"([0-9A-F]{24}-[0-9a-f]{40}(\.[a-z0-9]+)?|[0-9A-F]{8}\.history)$"
-_VERIFIED = re.compile(r"^  (backup|archiveId): ([^,]+), (.*)$")
 
 
 class PgbackrestRepository:
@@ -100,6 +100,9 @@ class PgbackrestRepository:
             if found:
                 self._paths.setdefault(found.group(1) or found.group(3), []).append(path)
         return dict.fromkeys(self._paths, -1)
+
+    def strangers(self) -> str:
+        return ""
 
     def fetch_wal(self, name: str, target: Path) -> None:
         if name not in self._paths:
@@ -195,22 +198,7 @@ class PgbackrestRepository:
         It compares stored bytes with their checksums, in a time that grows with the repository, not with the backup.
         """
         text, _warnings = self._program.call("verify", "--output=text", "--verbose", _at_once(), *self._repo())
-        seen = False
-        problems = [line.strip() for line in text.splitlines() if line.startswith("  No usable")]
-        lines = text.splitlines()
-        for line, following in zip(lines, [*lines[1:], ""]):
-            row = _VERIFIED.match(line)
-            if not row or (row.group(1) == "backup" and row.group(2) != backup.label):
-                continue
-            seen = seen or row.group(1) == "backup"
-            counts = [word.strip() for word in following.split(",") if not word.strip().endswith(": 0")]
-            state = re.match(r"status: ([^,]+)", row.group(3))
-            if (state and state.group(1) != "valid") or (not state and following.startswith("    ") and counts):
-                kind = "backup" if row.group(1) == "backup" else "archive"
-                problems.append(f"{kind} {row.group(2)}: {row.group(3)}{': ' if counts else ''}{', '.join(counts)}")
-        if not seen and not problems:
-            problems.append(f"backup {backup.label}: pgbackrest verify did not find it")
-        return problems
+        return problems_of(text, backup.label)
 
     # --- the catalogue --------------------------------------------------------------------------------------
 

@@ -37,7 +37,6 @@ from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.repositor
     open_repository,
     stamp,
 )
-from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.repository_native import NativeRepository
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.restore_plan import Plan
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server import (
     Server,
@@ -98,7 +97,7 @@ class Planner:
             plan = restore_plan.make(archive, backup, self.params, self.dice)
         except OpsError as exc:
             name = "target_in_window" if "target" in str(exc) else "wal_continuity"
-            hint = repository.strangers() if isinstance(repository, NativeRepository) and not archive.names else ""
+            hint = "" if archive.names else repository.strangers()
             raise self.failing(name, "reachable", str(exc) + hint) from exc
         self.archive, self.repository = archive, repository
         self._wal_is_whole(archive, plan)

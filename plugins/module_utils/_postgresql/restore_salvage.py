@@ -18,7 +18,7 @@ from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import O
 from ansible_collections.boringdb.ops.plugins.module_utils._core.files import remove_tree
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import lsn
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.repository import Backup, Repository
-from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.wal import header
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.wal_header import header
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,9 @@ class Salvaged:
     def archived(self) -> dict[str, int]:
         self._held = self.inner.archived()
         return {**{name: one.size for name, one in self._local.items()}, **self._held}
+
+    def strangers(self) -> str:
+        return self.inner.strangers()
 
     def fetch_wal(self, name: str, target: Path) -> None:
         if name in self._local and name not in self._held:

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import re
-import struct
 import subprocess
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import O
 from ansible_collections.boringdb.ops.plugins.module_utils._core.process import run, tail
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import lsn
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.repository import Repository
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.wal_header import header
 
 _COMMIT = re.compile(
     r"tx:\s+(\d+), lsn: ([0-9A-F]+/[0-9A-F]+), .*desc: COMMIT(?:_PREPARED (\d+):)? .*?"
@@ -48,28 +48,6 @@ class Commit:
     time: datetime
     lsn: str
     xid: int
-
-
-@dataclass(frozen=True)
-class Header:
-    """The long header at the start of a WAL segment."""
-
-    timeline: int
-    position: int
-    system_identifier: str
-    segment_size: int
-
-
-def header(path: Path) -> Header:
-    """Read a segment's first page header. Raises OpsError where it is none."""
-    with path.open("rb") as stream:
-        raw = stream.read(40)
-    if len(raw) < 40:
-        raise OpsError(f"WAL segment {path.name} is truncated to {len(raw)} bytes")
-    _magic, info, timeline, position, _rest, _pad, identity, size, _block = struct.unpack("=HHIQIIQII", raw)
-    if not info & 0x0002 or size & (size - 1) or not 1 << 20 <= size <= 1 << 30:
-        raise OpsError(f"WAL segment {path.name} does not begin with a WAL header")
-    return Header(timeline, position, str(identity), size)
 
 
 class Archive:

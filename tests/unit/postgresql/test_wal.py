@@ -14,7 +14,8 @@ import pytest
 from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import lsn
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.repository_native import NativeRepository
-from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.wal import Archive, Commit, header
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.wal import Archive, Commit
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.wal_header import header
 from postgresql_ground import Make, Memory, Running, Server, await_, free_port, scratch
 
 

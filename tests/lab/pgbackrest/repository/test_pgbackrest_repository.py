@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError
-from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.wal import Archive, header
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.wal import Archive
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.wal_header import header
 from pgbackrest_ground import STANZA, Ground
 
 TYPES = {"gz": b"\x1f\x8b", "bz2": b"BZh", "lz4": b"\x04\x22\x4d\x18", "zst": b"\x28\xb5\x2f\xfd", "none": b""}
