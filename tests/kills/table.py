@@ -72,9 +72,9 @@ _HOSTS = """
 On the lab: a pair (PostgreSQL 15), a repository host with pgBackRest and a drill host, each with its own systemd and
 SSH. Here the losses are not put back: a playbook is played again and again, and each run loses a host inside of the
 next task that works on one, at a random part of it. The host is booted, and the same command is played again, until
-a run ends by itself. So every task is played again behind its own loss, on what all losses before have left. A task
-that works on two hosts is met twice. The same is asked then as above, and `pgbackrest verify` and a drill of the new
-backup.
+a run ends by itself. So every task is played again behind its own loss, on what all losses before have left. Of a task
+that works on several hosts one is drawn. The same is asked then as above, and `pgbackrest verify` and a drill of the
+new backup.
 
 | playbook | tasks on a host, undisturbed | losses | runs | refused for a while | finished the job |
 |---|---|---|---|---|---|

@@ -33,12 +33,11 @@ _MOST_REFUSALS = 6
 
 @dataclass(frozen=True)
 class Step:
-    """One task on one host. `on` is the host that it works on, which is another one where it is delegated."""
+    """One task. `on` are the hosts that it works on by those it is for, which are others where it is delegated."""
 
     play: str
     task: str
-    host: str
-    on: str = field(compare=False)
+    on: dict[str, str] = field(compare=False, default_factory=dict)
     seconds: float = field(compare=False, default=0.0)
 
 
@@ -65,17 +64,19 @@ class Chain:
     seconds: float = 0.0
 
 
-def steps(trail: list[dict[str, Any]]) -> Iterator[Step]:
+def steps(trail: list[dict[str, Any]]) -> list[Step]:
     """What ran on a host of the lab, in its order, by a trail."""
     task, began = {}, {}
+    found: dict[Step, Step] = {}
     for line in trail:
         if line["event"] == "start":
             task = line
         elif line["event"] == "begin":
             began[line["host"]] = line["at"]
         elif line["ran"] and line["on"] in HOSTS and task["action"] not in CONTROLLER:
-            seconds = line["at"] - began.get(line["host"], line["at"])
-            yield Step(task["play"], task["task"], line["host"], line["on"], seconds)
+            new = Step(task["play"], task["task"], {}, line["at"] - began.get(line["host"], line["at"]))
+            found.setdefault(new, new).on[line["host"]] = line["on"]
+    return list(found)
 
 
 class Taken:
@@ -93,19 +94,20 @@ class Taken:
 
     def due(self, trail: list[dict[str, Any]]) -> Step | None:
         """The step that has begun and not ended, if it is one whose loss is still to come."""
-        task: dict[str, Any] = {}
-        open_: dict[str, Step] = {}
+        step, hosts = Step("", ""), set()
         for line in trail:
             if line["event"] == "start":
-                task, open_ = line, {}
+                step, hosts = Step(line["play"], line["task"]), set()
             elif line["event"] == "begin":
-                open_[line["host"]] = Step(task["play"], task["task"], line["host"], line["host"])
+                hosts.add(line["host"])
             else:
-                open_.pop(line["host"], None)
-        for step in open_.values():
-            if step in self.known and step not in self.struck:
-                return self.known[step]
-        return None
+                hosts.discard(line["host"])
+        known = self.known.get(step)
+        return known if known and known not in self.struck and hosts & set(known.on) else None
+
+    def choose(self, step: Step) -> str:
+        """One of the hosts that it works on."""
+        return self.dice.choice(sorted(set(step.on.values())))
 
 
 def run(operation: Operation, ground: Hosts, rehearsed: list[Step], seed: int) -> Iterator[Loss | Chain]:
@@ -148,9 +150,10 @@ def _strike(ground: Hosts, running: Any, taken: Taken) -> Loss | None:
         taken.struck.add(step)
         part = round(taken.dice.uniform(0, _LATEST), 2)
         time.sleep(part * step.seconds)
-        ground.cut_power(step.on)
+        host = taken.choose(step)
+        ground.cut_power(host)
         last = [line for line in read(ground.trail) if line["event"] == "start"][-1]
-        return Loss(step.on, f"{step.play}: {step.task}", part, f"{last['play']}: {last['task']}")
+        return Loss(host, f"{step.play}: {step.task}", part, f"{last['play']}: {last['task']}")
     return None
 
 

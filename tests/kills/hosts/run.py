@@ -33,7 +33,7 @@ def chains(playbooks: list[str], seed: int) -> Iterator[str | Loss | Chain]:
 
 def _chain(operation: Operation, ground: Hosts, seed: int) -> Iterator[str | Loss | Chain]:
     found = _rehearse(operation, ground)
-    yield f"{operation.playbook}: {len(found)} steps on a host, {sum(step.seconds for step in found):.0f} s"
+    yield f"{operation.playbook}: {len(found)} tasks on a host, {sum(step.seconds for step in found):.0f} s"
     yield from chain.run(operation, ground, found, seed)
 
 
@@ -42,7 +42,7 @@ def _rehearse(operation: Operation, ground: Hosts) -> list[Step]:
     operation.begin()
     try:
         _must(ground, operation.playbook, **operation.variables)
-        found = list(dict.fromkeys(chain.steps(read(ground.trail))))
+        found = chain.steps(read(ground.trail))
         misses = operation.misses()
     finally:
         operation.end()
