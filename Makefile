@@ -33,7 +33,7 @@ packages:
 	@CACHE=$(CACHE) tests/packages
 
 unit: $(DEV)/.complete packages ## Unit tests
-	$(PYTEST) tests/unit
+	$(PYTEST) $(SPREAD) tests/unit
 
 integration: $(DEV)/.complete packages ## Tests on real embedded PostgreSQL, without root
 	$(PYTEST) $(SPREAD) tests/integration

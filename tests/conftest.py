@@ -10,10 +10,15 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 COLLECTIONS = str(Path(__file__).resolve().parents[1] / ".collections")
 if COLLECTIONS not in sys.path:
     sys.path.insert(0, COLLECTIONS)
+
+# How long an example takes says how busy the machine is.
+settings.register_profile("boringdb", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("boringdb")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
