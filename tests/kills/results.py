@@ -1,20 +1,21 @@
 # Copyright (c) 2026, boringdb.ops contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What was shown, kept from run to run."""
+"""What was shown, kept from run to run and with the tree: all cases take longer than one machine is to be had for."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from datetime import date
+from pathlib import Path
 from typing import Any
 
 from tests.kills.case import Result
 from tests.kills.hosts.chain import Chain
 from tests.kills.rehearsal import Rehearsal
-from tests.modules import REPO
 
-RESULTS = REPO / "build/kills.json"
+RESULTS = Path(__file__).with_name("results.json")
 
 
 def load() -> dict[str, Any]:
@@ -32,17 +33,23 @@ def keep(rehearsed: Rehearsal, result: Result | None = None) -> None:
     told = {"boundaries": rehearsed.boundaries, "states": [asdict(state) for state in rehearsed.states]}
     kept["playbooks"][rehearsed.playbook] = told
     if result:
-        kept["results"][result.name] = asdict(result)
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(kept, indent=1) + "\n")
+        kept["results"][result.name] = {**asdict(result), "day": _today()}
+    _write(kept)
 
 
 def keep_chain(chain: Chain) -> None:
     """Keep how a playbook's chain on the lab's hosts went."""
     kept = load()
-    kept.setdefault("chains", {})[chain.playbook] = asdict(chain)
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(kept, indent=1) + "\n")
+    kept.setdefault("chains", {})[chain.playbook] = {**asdict(chain), "day": _today()}
+    _write(kept)
+
+
+def _today() -> str:
+    return date.today().isoformat()
+
+
+def _write(kept: dict[str, Any]) -> None:
+    RESULTS.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n")
 
 
 def known(rehearsed: Rehearsal) -> set[str]:

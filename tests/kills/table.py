@@ -55,7 +55,8 @@ well.
 
 ## What was run
 
-On the embedded ground, PostgreSQL 16.
+On the embedded ground, PostgreSQL 16, {days}. All cases take hours: `make kills` keeps what it has shown in
+`tests/kills/results.json`, and `python -m tests.kills --missing` goes on with the rest.
 
 | playbook | boundaries | states | victim | cases | run | converged |
 |---|---|---|---|---|---|---|
@@ -111,7 +112,9 @@ def write_page() -> None:
         states += f"\n### {playbook}\n\n| | task | {' | '.join(VICTIMS)} |\n|---|---|---|---|---|\n"
         for state in found:
             states += f"| {state.number} | {_task(state)} | {' | '.join(cells[state.number])} |\n"
-    PAGE.write_text(_HEAD + rows + _STATES + states + _HOSTS + _chains(kept.get("chains", {})) + _FOOT)
+    days = sorted({result["day"] for result in kept["results"].values() if "day" in result})
+    head = _HEAD.replace("{days}", f"from {days[0]} to {days[-1]}" if days else "not run yet")
+    PAGE.write_text(head + rows + _STATES + states + _HOSTS + _chains(kept.get("chains", {})) + _FOOT)
 
 
 def _chains(kept: dict[str, Any]) -> str:
