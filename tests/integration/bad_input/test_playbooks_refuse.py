@@ -174,6 +174,8 @@ def untouched(estate: Estate) -> Iterator[Untouched]:
         host = {"db3": {"db_data_dir": place, "db_port": other["port"], "db_socket_dir": other["socket_dir"]}}
         inventory = {"embedded": {"children": {group: {"hosts": host}}}}
         (estate.logs / f"{name}.json").write_text(json.dumps({"all": {"children": inventory}}))
+    gone = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
+    (estate.logs / "gone.json").write_text(json.dumps({"embedded": {"children": {"orders": {"hosts": {"db2": gone}}}}}))
     (estate.logs / "loose.json").write_text(json.dumps({"all": {"hosts": {"loose": {"ansible_connection": "local"}}}}))
     venv.create(estate.logs / "bare", symlinks=True)
     shutil.copy(estate.evidence / "key.pem", estate.home / "bad/open.pem")
@@ -197,6 +199,16 @@ def test_refused(
     errors = {error.replace("refused: db2:", "refused: db1:").replace("/db2/", "/db1/") for error in done.errors()}
     assert len(errors) == 1, done.output
     one_line(errors.pop(), *pieces)
+
+
+@pytest.mark.parametrize("playbook", ["access", "backup", "provision", "restart", "rotate_password"])
+def test_a_member_that_does_not_answer_ends_the_run(estate: Estate, untouched: Untouched, playbook: str) -> None:
+    done = estate.play(playbook, "-i", str(estate.logs / "gone.json"))
+    untouched.check()
+    assert done.code != 0, done.output
+    assert "fatal: [db2]: UNREACHABLE!" in done.output
+    # Nor do the plays begin that are for other hosts than the members.
+    assert done.output.count("PLAY [") == 1, done.output
 
 
 def _resolved(estate: Estate, value: Any) -> Any:
