@@ -65,7 +65,7 @@ class CallbackModule(CallbackBase):
         # The attributes lost their underscores in ansible-core 2.19.
         host = (getattr(result, "host", None) or result._host).get_name()
         said = getattr(result, "result", None) or result._result
-        on = (said.get("_ansible_delegated_vars") or {}).get("ansible_delegated_host") or host
+        on = (getattr(result, "task", None) or result._task).delegate_to or host
         self._write(event="end", host=host, on=on, ran=ran, changed=bool(said.get("changed")))
 
     def _ended(self, result: Any, **_ignored: Any) -> None:
