@@ -27,7 +27,7 @@ ROWS = 60000
 _AUDIT = REPO / "tools/audit_evidence.py"
 #: A host without power is noticed after six seconds instead of fifteen.
 _IMPATIENT = {"ansible_ssh_extra_args": "-o ServerAliveInterval=2 -o ConnectTimeout=5"}
-_PASSWORD = "of the lab's writer only, 32 chars"
+_PASSWORD = "for the writer in the lab, 32 chars"
 _NAMES = """
 find /var/lib/postgresql/15 /etc/postgresql -mindepth 1 -maxdepth 1
 find /etc/postgresql/15/main /etc/pgbackrest /var/lib/boringdb -mindepth 1 -maxdepth 2 2>/dev/null

@@ -21,8 +21,8 @@ def chains(playbooks: list[str], seed: int) -> Iterator[str | Loss | Chain]:
     with tempfile.TemporaryDirectory(prefix="bdb-cuts-") as home, Hosts(Path(home)) as ground:
         if "provision" in playbooks:
             yield from _chain(OPERATIONS["provision"](ground), ground, seed)
-        else:
-            _must(ground, "provision")
+        # Also behind a chain that came to no good end.
+        _must(ground, "provision")
         _must(ground, "evidence_key")
         ground.fill()
         _must(ground, "backup")
