@@ -206,6 +206,10 @@ reloaded:
   description: Whether running processes were reloaded.
   returned: with O(state=present)
   type: bool
+running:
+  description: How many of the consoles answered.
+  returned: with O(state=present)
+  type: int
 databases:
   description: The databases that were paused, resumed, routed or armed for.
   returned: with O(state=paused), O(state=resumed), O(state=routed) and O(state=armed)

@@ -69,7 +69,6 @@ class Console:
     """One console. It connects when it is first asked, and again when the connection was lost."""
 
     def __init__(self, address: Address, seconds: float = 5) -> None:
-        require_psycopg()
         self.address = address
         self.seconds = seconds
         self._connection: Any = None
@@ -132,6 +131,7 @@ class Console:
 
     def _connected(self) -> Any:
         if self._connection is None:
+            require_psycopg()
             try:
                 timeout = max(1, int(self.seconds))
                 # What never prepares and never begins needs no more than the simple protocol.

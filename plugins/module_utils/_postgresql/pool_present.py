@@ -59,7 +59,7 @@ def present(bouncer: Bouncer, consoles: Sequence[Console], params: Params, check
     """Have it as declared. Everything that can be wrong is told before anything is written."""
     wanted = _wanted(params)
     auth_file = Path(wanted.settings["auth_file"])
-    outcome = Outcome(False, {"figures": wanted.figures, "restart_required": [], "reloaded": False})
+    outcome = Outcome(False, {"figures": wanted.figures, "restart_required": [], "reloaded": False, "running": 0})
     judged = None
     if bouncer.found():
         judged = bouncer.judged(wanted.cluster, wanted.databases, wanted.settings, pool_ini.users_text(wanted.users))
@@ -74,7 +74,7 @@ def present(bouncer: Bouncer, consoles: Sequence[Console], params: Params, check
         running = [console for console in consoles if answers(console)]
         waits = sorted({name for console in running for name in _differing(judged, wanted, console, "no")})
         behind = [console for console in running if stale or _lagging(judged, wanted, console)]
-        outcome.facts.update(restart_required=waits, reloaded=bool(behind))
+        outcome.facts.update(restart_required=waits, reloaded=bool(behind), running=len(running))
         if not check_mode:
             _take_over(judged, wanted, behind)
     outcome.changed = bool(stale) or bool(outcome.facts["reloaded"])

@@ -194,7 +194,8 @@ def test_a_route_that_only_waits_is_in_the_file(make_pooler: Callable[..., Poole
         assert console.route("shop") == ("127.0.0.1", shop.port)
         console.reload()
         assert console.route("shop") == ("192.0.2.1", 5433)
-    assert "has no database nothing" in pooler.module("routed", fails=True, **{**target, "database": ["nothing"]})["msg"]
+    target["database"] = ["nothing"]
+    assert "has no database nothing" in pooler.module("routed", fails=True, **target)["msg"]
 
 
 def test_a_pooler_that_somebody_paused_as_a_whole_is_told_apart(make_pooler: Callable[..., Pooler]) -> None:

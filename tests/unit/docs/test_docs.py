@@ -28,7 +28,7 @@ EXAMPLE = REPO / "inventories/example"
 #: Words whose page is another word's.
 SHARED_PAGE = {
     "backup_info": "backup", "backup_manifest": "verify", "evidence_key": "evidence", "instance_info": "instance",
-    "object_lock": "pgbackrest", "postgresql": "provision", "restore_in_place": "restore", "rotate_password": "access",
+    "object_lock": "pgbackrest", "pool_info": "pool", "pool_server": "pool", "postgresql": "provision", "restore_in_place": "restore", "rotate_password": "access",
     "verify_evidence": "evidence",
 }  # fmt: skip
 #: The parts of a page of an operation, in their order.
@@ -37,7 +37,7 @@ PARTS = [
     "Examples", "When it refuses", "How it is tested",
 ]  # fmt: skip
 OPERATIONS = [
-    "access", "backup", "config", "config_drift", "decommission", "dump", "extract", "instance", "provision", "replica",
+    "access", "backup", "config", "config_drift", "decommission", "dump", "extract", "instance", "pool", "provision", "replica",
     "restart", "restore", "restore_drill", "schedule", "tablespace", "tls",
 ]  # fmt: skip
 #: What a playbook's header says. The last two may stand in one line.
