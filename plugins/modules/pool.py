@@ -12,10 +12,10 @@ version_added: 0.1.0
 author:
   - boringdb.ops contributors (@boringdb)
 description:
-  - Writes the configuration of a pgbouncer, judged by the program itself before it is in place, and has running processes
-    take it over. What needs a restart is named, and waits.
-  - Holds clients while a server is exchanged (O(state=paused), O(state=routed), O(state=resumed)), and arms a timer that
-    lets them go on when whoever held them is gone.
+  - Writes the configuration of a pgbouncer, judged by the program itself before it is in place, and has running
+    processes take it over. What needs a restart is named, and waits.
+  - Holds clients while a server is exchanged (O(state=paused), O(state=routed), O(state=resumed)), and arms a timer
+    that lets them go on when whoever held them is gone.
   - It runs as the account that the pooler runs as.
 extends_documentation_fragment:
   - boringdb.ops.pooler
@@ -33,16 +33,17 @@ options:
   state:
     description:
       - V(present) writes O(config_file) and the file of users, and reloads.
-      - V(started), V(stopped) and V(restarted) are for a process without a unit of the service manager. Clients of one that is
-        stopped lose their connections.
-      - V(paused) waits until no server connection is in use, and holds what clients send from then on. Where that does not
-        come true within O(timeout), on any of O(consoles), all are resumed, and the module fails.
+      - V(started), V(stopped) and V(restarted) are for a process without a unit of the service manager. Clients of
+        one that is stopped lose their connections.
+      - V(paused) waits until no server connection is in use, and holds what clients send from then on. Where that
+        does not come true within O(timeout), on any of O(consoles), all are resumed, and the module fails.
       - V(resumed) ends a pause.
-      - V(routed) writes into O(config_file) where a database lies, reloads, and sees that it is in force. All else in the file
-        stays as it is, also in one that was written by hand.
+      - V(routed) writes into O(config_file) where a database lies, reloads, and sees that it is in force. All else in
+        the file stays as it is, also in one that was written by hand.
       - V(reloaded) has the files read again.
-      - V(armed) starts the timer. When O(timeout) is over, it routes to the only one of O(candidates) that takes writes, and
-        resumes. While there is none, or more than one, it leaves the pause alone and looks again. It outlives the controller.
+      - V(armed) starts the timer. When O(timeout) is over, it routes to the only one of O(candidates) that takes
+        writes, and resumes. While there is none, or more than one, it leaves the pause alone and looks again. It
+        outlives the controller.
       - V(disarmed) ends the timer, and says whether it has acted.
     type: str
     choices: [present, started, stopped, restarted, reloaded, paused, resumed, routed, armed, disarmed]
@@ -62,9 +63,9 @@ options:
     type: path
   databases:
     description:
-      - With O(state=present), the databases by the names that clients use. Each has C(host), and may have C(port), C(dbname),
-        C(pool_mode), C(pool_size), C(min_pool_size), C(reserve_pool), C(max_db_connections), C(connect_query),
-        C(client_encoding), C(datestyle), C(timezone), C(auth_user) and C(application_name).
+      - With O(state=present), the databases by the names that clients use. Each has C(host), and may have C(port),
+        C(dbname), C(pool_mode), C(pool_size), C(min_pool_size), C(reserve_pool), C(max_db_connections),
+        C(connect_query), C(client_encoding), C(datestyle), C(timezone), C(auth_user) and C(application_name).
     type: dict
   settings:
     description:
@@ -86,7 +87,8 @@ options:
         required: true
       logs_in:
         description:
-          - Whether pgbouncer itself logs in to servers by it, as C(auth_user) does. Then the file holds the password as it is.
+          - Whether pgbouncer itself logs in to servers by it, as C(auth_user) does. Then the file holds the password
+            as it is.
         type: bool
         default: false
   server:

@@ -12,9 +12,9 @@ version_added: 0.1.0
 author:
   - boringdb.ops contributors (@boringdb)
 description:
-  - Has an account for the poolers and, in every pooled database, a function by which that account reads the SCRAM verifier of
-    one user. Clients then log in to the pooler by their own passwords, and the pooler as them, without any of these passwords in
-    a file.
+  - Has an account for the poolers and, in every pooled database, a function by which that account reads the SCRAM
+    verifier of one user. Clients then log in to the pooler by their own passwords, and the pooler as them, without
+    any of these passwords in a file.
   - The function tells nothing of superusers and of accounts for replication, who cannot come in through a pooler.
   - It runs on the primary; replicas follow.
 extends_documentation_fragment:

@@ -88,10 +88,11 @@ def _wanted(params: Params) -> Wanted:
     config_file = Path(params["config_file"])
     preflight = Preflight()
     settings = {name: _text(value) for name, value in (params["settings"] or {}).items()}
-    databases = {
-        name: {word: _text(value) for word, value in (given or {}).items()}
-        for name, given in (params["databases"] or {}).items()
-    }
+    databases = {}
+    for name, given in (params["databases"] or {}).items():
+        whole = isinstance(given or {}, Mapping)
+        preflight.require(whole, f"database {name}: not a mapping", "write it as {host: …, port: …}")
+        databases[name] = {word: _text(value) for word, value in (given or {}).items()} if whole else {}
     _refuse(databases, settings, params["users"] or [], preflight)
     owner = pool_ini.owner_of(config_file)
     preflight.require(
