@@ -73,15 +73,16 @@ class Bouncer:
     @contextlib.contextmanager
     def _second(self, config: Path, address: Address) -> Iterator[Console]:
         socket = Path(address.host) / f".s.PGSQL.{address.port}"
-        argv = [self.found() or self.program, "-q", str(config)]
-        with subprocess.Popen(
-            argv, env=environment(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            cwd="/", start_new_session=True,
+        # Until it has read where its log is, it tells what is wrong there.
+        told = config.with_name("told")
+        with told.open("w") as stream, subprocess.Popen(
+            [self.found() or self.program, str(config)], env=environment(), stdin=subprocess.DEVNULL, stdout=stream,
+            stderr=stream, cwd="/", start_new_session=True,
         ) as process:  # fmt: skip
             try:
                 await_condition(lambda: socket.exists() or process.poll() is not None, 10)
                 if process.poll() is not None or not socket.exists():
-                    raise OpsError(f"pgbouncer does not take the configuration: {last_words(config.with_name('log'))}")
+                    raise OpsError(f"pgbouncer does not take the configuration: {last_words(told)}")
                 with Console(address) as console:
                     yield console
             finally:

@@ -138,19 +138,19 @@ def test_a_file_that_was_written_and_never_reloaded_is(running: Pooler, shop: Se
 
 def test_a_database_comes_and_goes(running: Pooler, shop: Server) -> None:
     declared = running.declared(shop)
-    declared["databases"]["by another-name"] = {"host": "127.0.0.1", "port": shop.port, "dbname": "shop"}
+    declared["databases"]["by_another-name"] = {"host": "127.0.0.1", "port": shop.port, "dbname": "shop"}
     declared["databases"].pop("stock")
     assert running.module("present", **declared)["changed"] is True
-    assert running.sql("SELECT current_database()", database="by another-name") == "shop"
-    assert set(running.shown()["databases"]) == {"shop", "by another-name"}
-    with pytest.raises(psycopg.OperationalError, match="no such database"):
+    assert running.sql("SELECT current_database()", database="by_another-name") == "shop"
+    assert set(running.shown()["databases"]) == {"shop", "by_another-name"}
+    with pytest.raises(psycopg.OperationalError):
         running.connect(database="stock")
 
 
 @pytest.mark.parametrize(("settings", "says"), [
     ({"pool_mod": "transaction"}, "pool_mod"),
     ({"pool_mode": "sometimes"}, "pool_mode"),
-    ({"client_tls_sslmode": "require", "client_tls_key_file": "/nowhere/key"}, "/nowhere/key"),
+    ({"client_tls_sslmode": "require", "client_tls_key_file": "/nowhere/key"}, "client_tls_cert_file must"),
 ], ids=["unknown", "value", "tls"])  # fmt: skip
 def test_what_the_program_does_not_take_is_never_in_place(
     running: Pooler, shop: Server, settings: dict[str, Any], says: str
@@ -236,8 +236,10 @@ def test_no_secret_is_told_or_in_a_command_line(pooler: Pooler, shop: Server) ->
 def test_options_that_mean_nothing_are_refused_all_at_once(pooler: Pooler, shop: Server) -> None:
     declared = pooler.declared(shop, **{"a b": 1, "logfile": "x\ny"})
     declared["databases"] = {"*": {"host": "a"}, "pgbouncer": {}, "shop": {"host": "a", "port": 0, "password": "hush"}}
+    declared["databases"]["a b"] = {"host": "a", "dbname": ""}
     told = pooler.module("present", fails=True, **declared)["msg"]
-    for words in ("refused for 7 reasons", "database '*' can't", "database 'pgbouncer' can't", "pgbouncer has no host",
+    for words in ("refused for 9 reasons", "database '*' can't", "database 'pgbouncer' can't", "'a b' can't",
+                  "dbname is empty", "pgbouncer has no host",
                   "port 0 is none", "password is not known", "'a b' is no setting's name",
                   "value is one line"):  # fmt: skip
         assert words in told, told
