@@ -36,7 +36,7 @@ def describe(it: Estate, **pool: Any) -> None:
     members = {name: value for name, value in cluster.MEMBERS.items() if name != "db_backup_tool"}
     it.describe({
         "goods": {"hosts": {name: at[name] for name in MEMBERS}, "vars": members},
-        "pool_hosts": {"hosts": {name: at[name] for name in POOLERS}, "vars": {**POOL, **pool}},
+        "pooler_hosts": {"hosts": {name: at[name] for name in POOLERS}, "vars": {**POOL, **pool}},
     })  # fmt: skip
 
 
@@ -239,13 +239,14 @@ def test_one_process_of_another_host_pauses_all_consoles(estate: Estate) -> None
 
 def test_the_timer_lets_clients_go_on_after_a_failover(estate: Estate) -> None:
     """Whoever paused is gone; the old primary is off; the new one is promoted by hand."""
-    armed = ("-e", "pool_state=armed", "-e", "pool_timeout=3")
+    # Long enough for the next two steps on a slow machine: a timer that acts before them lets clients in again.
+    armed = ("-e", "pool_state=armed", "-e", "pool_timeout=90")
     estate.play("pool", *armed, cluster="goods")
     estate.play("pool", "-e", "pool_state=paused", cluster="goods")
     estate.on("pol1", "systemctl stop postgresql@15-main")
     estate.sql("pol2", "SELECT pg_promote()")
     for host in POOLERS:
-        await_(partial(resumed, estate, host), f"the end of the pause on {host}")
+        await_(partial(resumed, estate, host), f"the end of the pause on {host}", 200)
         address = through(estate, host, "SELECT host(inet_server_addr())")
         assert address == estate.addresses["pol2"]
     told = " ".join(estate.play("pool", "-e", "pool_state=disarmed", cluster="goods").split())
