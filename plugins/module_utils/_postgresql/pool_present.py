@@ -62,7 +62,7 @@ def present(bouncer: Bouncer, consoles: Sequence[Console], params: Params, check
     outcome = Outcome(False, {"figures": wanted.figures, "restart_required": [], "reloaded": False, "running": 0})
     judged = None
     if bouncer.found():
-        judged = bouncer.judged(wanted.cluster, wanted.databases, wanted.settings, pool_ini.users_text(wanted.users))
+        judged = bouncer.judged(wanted.cluster, wanted.databases, wanted.settings, wanted.users)
     elif not check_mode:
         raise OpsError(f"{bouncer.program}: no such program; install the package pgbouncer, or name it in program")
     stale = _stale(bouncer.config_file, wanted.text(), auth_file, pool_ini.users_text(wanted.users), outcome)

@@ -14,7 +14,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from embedded_servers import Server
+from embedded_servers import Server, alive, await_
 from pool_ground import ADMIN, APP, AUTH, Pooler, prepare, with_users
 
 from tests.modules import command, environment, module, options
@@ -265,3 +265,32 @@ def test_a_second_run_at_the_same_time_is_refused(pooler: Pooler, shop: Server) 
     with host_lock(str(pooler.config), "a test"):
         assert "is in use by a test" in pooler.module("present", fails=True, **pooler.declared(shop))["msg"]
     pooler.module("present", **pooler.declared(shop))
+
+
+def test_a_killed_run_leaves_no_process_and_no_secret_of_its_own(pooler: Pooler, shop: Server) -> None:
+    """In the middle of having the program judge the configuration."""
+    # It stands still before it begins, so that the moment is met; then it is pgbouncer.
+    slow = pooler.home / "slow"
+    slow.write_text(f'#!/bin/sh\necho $$ > {pooler.home}/held\nwhile [ ! -e {pooler.home}/go ]; do sleep 0.05; done\n'
+                    f'exec {pooler.program} "$@"\n')  # fmt: skip
+    slow.chmod(0o755)
+    given = {**pooler.declared(shop), "config_file": str(pooler.config), "program": str(slow), "state": "present"}
+    held = pooler.home / "held"
+    with subprocess.Popen(
+        command("pool"), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, cwd="/",
+        env=environment(TMPDIR=str(pooler.home)),
+    ) as running:  # fmt: skip
+        assert running.stdin
+        running.stdin.write(options({**given, "_ansible_remote_tmp": str(pooler.home)}))
+        running.stdin.close()
+        await_(lambda: held.exists() and held.read_text().strip(), what="the second pgbouncer")
+        running.kill()
+    pid = int(held.read_text())
+    await_(lambda: not alive(pid), what="the end of the second pgbouncer")
+    left = [path for path in pooler.home.rglob("*") if path.is_file() and path != slow]
+    assert any(path.name == "ini" for path in left)
+    assert [path for path in left if AUTH in path.read_text() or ADMIN in path.read_text()] == []
+    assert not pooler.config.exists()
+    # The same again finishes the job.
+    (pooler.home / "go").touch()
+    assert pooler.module("present", **pooler.declared(shop))["changed"] is True
