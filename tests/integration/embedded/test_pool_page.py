@@ -162,5 +162,5 @@ def test_the_servers_own_limits_hold_through_a_pooler(make_pooler: Callable[...,
         idle.execute("SELECT 1")
         # The only connection that the account may have is in use, until the server ends it.
         assert other.execute("SELECT 2").fetchone() == (2,)
-        with pytest.raises(psycopg.OperationalError):
+        with pytest.raises(psycopg.Error, match="idle-in-transaction timeout"):
             idle.execute("SELECT 3")
