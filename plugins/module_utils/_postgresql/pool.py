@@ -16,10 +16,8 @@ from ansible_collections.boringdb.ops.plugins.module_utils._core.module import O
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import pool_ini, pool_timer
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.options import impossible
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.pool_bouncer import Bouncer, answers
-from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.pool_console import (
-    OWN,
-    Address,
-    Console,
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.pool_console import OWN, Address, Console
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.pool_consoles import (
     pause_all,
     reload_all,
     resume_all,

@@ -24,7 +24,8 @@ from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.pool_boun
     Judged,
     answers,
 )
-from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.pool_console import Console, reload_all
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.pool_console import Console
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.pool_consoles import reload_all
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.scram import made, matches
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server import await_condition
 

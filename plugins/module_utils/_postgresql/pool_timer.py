@@ -24,12 +24,8 @@ from ansible_collections.boringdb.ops.plugins.module_utils._core.files import re
 from ansible_collections.boringdb.ops.plugins.module_utils._core.lock import host_lock
 from ansible_collections.boringdb.ops.plugins.module_utils._core.process import alive, born, detach
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import pool_ini
-from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.pool_console import (
-    Address,
-    Console,
-    reload_all,
-    resume_all,
-)
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.pool_console import Address, Console
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.pool_consoles import reload_all, resume_all
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server import await_condition, one_line
 
 try:
