@@ -61,7 +61,7 @@ def make_pooler(pg_root: Path) -> Iterator[Callable[..., Pooler]]:
 def conninfo(*poolers: Pooler) -> str:
     """The page's connection string, with these poolers in it."""
     [text] = blocks("text")
-    hosts, ports = ",".join("127.0.0.1" for _ in poolers), ",".join(str(one.port) for one in poolers)
+    hosts, ports = ",".join(["127.0.0.1"] * len(poolers)), ",".join(str(one.port) for one in poolers)
     text = text.replace("host=pool1.example.com,pool2.example.com", f"host={hosts}").replace("6432,6432", ports)
     assert "example" not in text
     return f"{text.strip()} user=app dbname=shop password='{APP}'"
