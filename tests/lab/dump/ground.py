@@ -20,7 +20,7 @@ MOUNT = "/mnt/dumps"
 DUMPS = f"{MOUNT}/wares"
 SPACE = "/srv/fast"
 SCRATCH = "/var/lib/boringdb/dump/wares"
-PASSWORD = "the clerk's own password"
+PASSWORD = "a password of the clerk"
 
 _INSTALL = "DEBIAN_FRONTEND=noninteractive apt-get -qqy install --no-install-recommends"
 # A client that vanished is given up after seconds, not after most of a minute.
