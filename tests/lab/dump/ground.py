@@ -150,12 +150,13 @@ class Ground(Estate):
 
     def stop_in_dump(self, host: str) -> int:
         """Wait until pg_dump writes the large table there, and stop it; returns its leader."""
-        return self._stop(host, f"ls {DUMPS}/*.partial/databases/*shop/*.dat* >/dev/null 2>&1", "pg_dump")
+        writing = f"pgrep -x pg_dump >/dev/null && ls {DUMPS}/*.partial/databases/*shop/*.dat* >/dev/null 2>&1"
+        return self._stop(host, writing, "pg_dump")
 
     def stop_in_load(self) -> int:
         """Wait until pg_restore loads rows on the host that proves, and stop it; returns its leader."""
         loading = "SELECT 1 / count(*) FROM pg_stat_activity WHERE query LIKE 'COPY%'"
-        psql = f"cd /; su postgres -c 'psql -XAtq -h {SCRATCH}/run -p 5497 -d shop -f -' >/dev/null 2>&1"
+        psql = f"su postgres -c 'psql -XAtq -h {SCRATCH}/run -p 5497 -d shop -v ON_ERROR_STOP=1 -f -' >/dev/null 2>&1"
         return self._stop(PROOF, f"echo \"{loading}\" | {psql}", "pg_restore")
 
     def _stop(self, host: str, condition: str, program: str) -> int:
@@ -169,7 +170,7 @@ class Ground(Estate):
 
     def left(self, host: str) -> str:
         """Programs of a dump, and sessions of a dump, that are still there."""
-        programs = self.on(host, "pgrep -l -x 'pg_dump|pg_dumpall|pg_restore' || true").strip()
+        programs = self.on(host, "for p in pg_dump pg_dumpall pg_restore; do pgrep -l -x $p; done || true").strip()
         if host not in (PRIMARY, REPLICA):
             return programs
         query = "SELECT count(*) FROM pg_stat_activity WHERE application_name IN ('pg_dump', 'boringdb.ops')"
