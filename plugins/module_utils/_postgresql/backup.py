@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import re
 import shutil
 import time
 from pathlib import Path
@@ -33,6 +34,8 @@ from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.repositor
 )
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server import Server, await_condition
 
+_LABEL = re.compile(r"\d{8}-\d{6}[FI]")
+
 
 def backup(params: Params, check_mode: bool) -> Outcome:
     """Take one backup and return it as the repository then shows it."""
@@ -54,7 +57,9 @@ def _native(server: Server, repository: NativeRepository, params: Params, check_
         return Outcome(True, {"backup": None})
     with host_lock(str(repository.backup_path), "backup", params["lock_timeout"]):
         for leftover in repository.backup_path.glob(f"*{PARTIAL}"):
-            _discard(leftover)
+            # Others may keep what is not finished there, too.
+            if _LABEL.fullmatch(leftover.name[: -len(PARTIAL)]):
+                _discard(leftover)
         sent = _send_to_archive(server)
         begun = time.monotonic()
         label = _free_label(repository, "I" if prior else "F")

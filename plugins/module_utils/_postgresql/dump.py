@@ -132,7 +132,10 @@ def _preflight(server: Server, path: Path, params: Params) -> tuple[list[str], b
         compresses(method, major), f"pg_dump {major} knows no {method}", "set dump_compress to auto, gzip or none"
     )
     _programs(server, major, preflight)
-    if path.is_dir():
+    shut = dump_store.unreadable(path, writing=True) if path.is_dir() else []
+    if shut:
+        preflight.refuse(dump_store.shut_out(path, shut), dump_store.SHUT_OUT_REMEDY)
+    elif path.is_dir():
         there = dump_store.dumps_in(path)
         strange = [one.label for one in there if one.manifest["system_digest"] != system]
         preflight.require(

@@ -111,6 +111,7 @@ SELECT o.datname, pg_catalog.pg_get_userbyid(o.datdba)::text, {_ACL.format(_defa
        json_build_object('encoding', pg_catalog.pg_encoding_to_char(o.encoding), 'collate', o.datcollate,
                          'ctype', o.datctype, 'provider', coalesce(to_jsonb(o)->>'datlocprovider', 'c'),
                          'locale', coalesce(to_jsonb(o)->>'datlocale', to_jsonb(o)->>'daticulocale'),
+                         'icu_rules', to_jsonb(o)->>'daticurules',
                          'connection_limit', o.datconnlimit, 'template', o.datistemplate),
        {_SETTINGS.format("r.setdatabase = o.oid")}
   FROM pg_catalog.pg_database o WHERE o.datallowconn ORDER BY 1

@@ -6,8 +6,11 @@
 from __future__ import annotations
 
 import contextlib
+import getpass
 import json
 import os
+import re
+import socket
 import time
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -20,9 +23,12 @@ from ansible_collections.boringdb.ops.plugins.module_utils._core.lock import hos
 
 MANIFEST = "manifest.json"
 GLOBALS = "globals.sql"
-PARTIAL = ".partial"
+#: A dump that is being written or removed, or whose worker died.
+PARTIAL = ".dump.partial"
 SCHEMA_VERSION = 1
 _LOCK = ".dump.lock"
+_LABEL = re.compile(r"\d{8}-\d{6}")
+SHUT_OUT_REMEDY = "give the account the same number on every host that mounts it"
 
 
 @dataclass(frozen=True)
@@ -77,9 +83,12 @@ def dumps_in(path: Path) -> list[Dump]:
 
 def find(path: Path, label: str) -> Dump:
     """The dump of a label, or the `latest`. Raises OpsError where there is none."""
-    there = dumps_in(path)
     if not path.is_dir():
         raise OpsError(f"refused: there is no directory {path} (mount it on this host, or correct dump_path)")
+    shut = unreadable(path)
+    if shut and (label == "latest" or label in shut or shut == ["."]):
+        raise OpsError(f"refused: {shut_out(path, shut)} ({SHUT_OUT_REMEDY})")
+    there = dumps_in(path)
     if not there:
         raise OpsError(f"refused: {path} holds no whole dump (take one first, with the playbook dump)")
     if label == "latest":
@@ -91,22 +100,63 @@ def find(path: Path, label: str) -> Dump:
     raise OpsError(f"refused: {path} holds no whole dump {label} (the newest are {newest})")
 
 
+def unreadable(path: Path, writing: bool = False) -> list[str]:
+    """What this account can't open, for it had another number where it was made; for one that writes, the lock, too."""
+    if not os.access(path, os.R_OK | os.X_OK):
+        return ["."]
+
+    def shut(place: Path) -> bool:
+        listed = os.access(place, os.R_OK | os.X_OK)
+        return not listed or ((place / MANIFEST).exists() and not os.access(place / MANIFEST, os.R_OK))
+
+    found = sorted(place.name for place in path.iterdir() if _LABEL.fullmatch(place.name) and shut(place))
+    lock = path / _LOCK
+    return found + ([_LOCK] if writing and lock.exists() and not os.access(lock, os.R_OK | os.W_OK) else [])
+
+
+def shut_out(path: Path, names: list[str]) -> str:
+    """What to say of them."""
+    place = path / names[0]
+    return f"{place} can't be read by {getpass.getuser()} (uid {os.geteuid()}), it belongs to uid {place.stat().st_uid}"
+
+
 @contextlib.contextmanager
 def locked(path: Path, wait_seconds: float) -> Iterator[None]:
     """One dump at a time into a directory, also from several hosts that mount it: locks of files reach over NFS."""
     with host_lock(str(path), "dump", wait_seconds):
         handle = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
-            refusal = f"{path} is in use by a dump on another host; wait for it to end or set lock_timeout"
-            lock_within(handle, wait_seconds, lambda: refusal)
+            lock_within(handle, wait_seconds, lambda: _in_use(path))
+            since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+            note = json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "since": since}).encode()
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, note, 0)
             yield
         finally:
             os.close(handle)
 
 
+def _in_use(path: Path) -> str:
+    """Who dumps there, from a host on which nobody has this host's lock."""
+    who = "another host"
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        said = json.loads((path / _LOCK).read_text())
+        who = f"{said['host']} (pid {said['pid']}, since {said['since']})"
+    return (
+        f"{path} is in use by a dump on {who}; wait for it to end or set lock_timeout (of a host that lost its power "
+        "the file server keeps the lock for a while)"
+    )
+
+
+def _left(path: Path) -> list[Path]:
+    """What killed runs left; nothing else is ever removed, whatever somebody has put there."""
+    found = (place for place in path.glob(f"*{PARTIAL}") if _LABEL.fullmatch(place.name[: -len(PARTIAL)]))
+    return sorted(found)
+
+
 def remove_partial(path: Path) -> list[str]:
     """Remove what killed runs left, under the lock that says that it is nobody's. Returns their labels."""
-    left = sorted(path.glob(f"*{PARTIAL}"))
+    left = _left(path)
     for place in left:
         remove_tree(place)
     return [place.name[: -len(PARTIAL)] for place in left]
@@ -114,7 +164,7 @@ def remove_partial(path: Path) -> list[str]:
 
 def partial_bytes(path: Path) -> int:
     """The room that killed runs still take, and that the next one gets."""
-    files = (file for place in path.glob(f"*{PARTIAL}") for file in place.rglob("*") if file.is_file())
+    files = (file for place in _left(path) for file in place.rglob("*") if file.is_file())
     return sum(file.stat().st_size for file in files)
 
 

@@ -130,6 +130,8 @@ def create_like(connection: Any, name: str, entry: dict[str, Any], major: int) -
     if provider and major >= _PROVIDER:
         locale = "LOCALE" if major >= _LOCALE else "ICU_LOCALE"
         words.append(sql.SQL(f"LOCALE_PROVIDER {provider} {locale} {{}}").format(sql.Literal(said["locale"])))
+    if provider == "icu" and said["icu_rules"]:
+        words.append(sql.SQL("ICU_RULES {}").format(sql.Literal(said["icu_rules"])))
     connection.execute(sql.SQL(" ").join(words))
 
 

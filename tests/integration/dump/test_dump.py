@@ -272,10 +272,14 @@ def test_a_killed_dump_leaves_nothing_that_looks_whole_and_the_next_removes_it(g
     # Somebody else's folder is no dump either.
     (path / "strange").mkdir()
     (path / "strange/manifest.json").write_text("{}")
+    # Nor is it a leftover, though it is not finished: a physical backup, a copy.
+    others = ["20200101-000000F.partial", "copy.dump.partial"]
+    for name in others:
+        (path / name).mkdir()
     assert "holds no whole dump" in prove(ground, path, fails=True)["msg"]
     done = take(ground, path, lock_timeout=10)
     assert "removed what a killed dump left: " in json.dumps(done["warnings"])
-    assert sorted(file.name for file in path.glob("[!.]*")) == [done["dump"]["label"], "strange"]
+    assert {file.name for file in path.glob("[!.]*")} == {done["dump"]["label"], "strange", *others}
 
 
 def test_a_full_disk_leaves_nothing(ground: Estate) -> None:
@@ -341,6 +345,24 @@ def test_what_can_not_be_is_one_line_and_leaves_nothing(ground: Estate, options:
     assert done["msg"].startswith("refused")
     assert "\n" not in done["msg"]
     assert list(path.iterdir()) == []
+
+
+def test_what_another_number_of_the_account_has_written_is_named(ground: Estate) -> None:
+    """As on hosts that mount one directory, where the account has another number on each."""
+    path = place(ground, "foreign")
+    label = take(ground, path, databases=["postgres"])["dump"]["label"]
+    for shut, named in ((label, label), (f"{label}/manifest.json", label), (".dump.lock", ".dump.lock")):
+        mode = (path / shut).stat().st_mode & 0o777
+        (path / shut).chmod(0)
+        try:
+            refused = take(ground, path, fails=True)["msg"]
+            assert f"{path}/{named} can't be read by " in refused
+            assert "(give the account the same number on every host that mounts it)" in refused
+            if named == label:
+                assert f"{path}/{label} can't be read by " in prove(ground, path, fails=True)["msg"]
+        finally:
+            (path / shut).chmod(mode)
+    assert [file.name for file in path.glob("[!.]*")] == [label]
 
 
 def test_dumps_of_another_cluster_are_left_alone(ground: Estate, taken: dict[str, Any]) -> None:

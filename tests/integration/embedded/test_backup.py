@@ -138,14 +138,17 @@ def test_what_a_killed_run_left_is_removed_by_the_next(source: Source) -> None:
     partial = source.backups / "20200101-000000F.partial"
     source.as_owner("mkdir", "-p", str(partial / "base"), str(source.backups / ".tablespaces/20200101-000000F/16384"))
     unfinished = source.backups / "20200102-000000F"
-    source.as_owner("mkdir", str(unfinished))
+    # What somebody else has not finished there: a logical dump, a copy.
+    others = [source.backups / name for name in ("20200101-000000.dump.partial", "copy.partial")]
+    source.as_owner("mkdir", str(unfinished), *map(str, others))
     found = {one["label"]: one["problem"] for one in source.listed()["backups"]}
     assert found[partial.name] == found[unfinished.name] == "incomplete: it was never finished (no backup_manifest)"
     source.backup()
     assert not partial.exists()
     assert not (source.backups / ".tablespaces/20200101-000000F").exists()
-    assert unfinished.exists()  # this one is no leftover of ours
-    shutil.rmtree(unfinished)
+    for place in (unfinished, *others):
+        assert place.exists()  # these are no leftovers of ours
+        shutil.rmtree(place)
 
 
 def test_what_stands_in_the_way_is_told_at_once(source: Source, make_server: Callable[..., Server]) -> None:

@@ -64,9 +64,10 @@ class Ground(ClusterGround):
 
     def served(self, host: str, port: int = 8432) -> str:
         """The fingerprint of what a new connection gets, asked by a program that is not ours."""
-        done = subprocess.run(["openssl", "s_client", "-connect", f"{self.estate.addresses[host]}:{port}"], text=True,
-                              capture_output=True, stdin=subprocess.DEVNULL, timeout=20, check=False)  # fmt: skip
-        return Authority.fingerprint(done.stdout)
+        # It prints the session's bytes, too, which are no text.
+        argv = ["openssl", "s_client", "-connect", f"{self.estate.addresses[host]}:{port}"]
+        done = subprocess.run(argv, capture_output=True, stdin=subprocess.DEVNULL, timeout=20, check=False)
+        return Authority.fingerprint(done.stdout.decode(errors="replace"))
 
     def described(self) -> None:
         """Write the inventory. Addresses are what the hosts have; they are known to pgBackRest by name."""

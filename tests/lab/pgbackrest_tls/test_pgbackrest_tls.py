@@ -143,7 +143,7 @@ def _of_primary(ground: Ground, file: str, end: str) -> str:
 
 @pytest.mark.parametrize(("name", "pieces"), [
     ("strange", ["the CA does not stand for the certificate: "]),
-    ("old", [f"the certificate has expired (O=lab,CN={PRIMARY}, valid until", "(renew it)"]),
+    ("old", [f"the certificate has expired (CN={PRIMARY},O=lab, valid until", "(renew it)"]),
     ("foreign", [f"the certificate is of CN somebody, not of {PRIMARY} (have it issued with the CN {PRIMARY})",
                  f"the certificate is for somebody, not for {PRIMARY}"]),
     ("server", ["the CA does not stand for the certificate: ", "purpose"]),
