@@ -99,6 +99,30 @@ def alive(pid: int | str) -> bool:
     return _stat(pid)[:1] not in ([], ["Z"], ["X"])
 
 
+def born(pid: int) -> str:
+    """When a process was started, in the kernel's ticks: with the number it names one process for ever."""
+    return "".join(_stat(pid)[19:20])
+
+
+def detach(work: Callable[[], None]) -> None:
+    """Do `work` in a process of its own that outlives this one, its session and its controller."""
+    if os.fork():
+        os.wait()
+        return
+    os.setsid()
+    if os.fork():
+        os._exit(0)
+    try:
+        null = os.open(os.devnull, os.O_RDWR)
+        for stream in (0, 1, 2):
+            os.dup2(null, stream)
+        os.closerange(3, 1024)
+        os.chdir("/")
+        work()
+    finally:
+        os._exit(0)
+
+
 def _members(group: int) -> list[int]:
     """The living processes of a process group."""
     ids = [int(place.name) for place in Path("/proc").glob("[0-9]*")]

@@ -14,12 +14,14 @@ from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import P
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import settings as conf
 
 _PATHS = ("data_dir", "config_dir", "bin_dir", "socket_dir", "backup_path", "wal_path", "pgbackrest_config",
-          "backup_dir", "manifest", "dest", "dump_path", "path", "ca_file", "certificate_file", "key_file")  # fmt: skip
+          "backup_dir", "manifest", "dest", "dump_path", "path", "ca_file", "certificate_file", "key_file",
+          "config_file", "auth_file", "login_ca")  # fmt: skip
 _PORTS = ("port", "primary_port")
 #: The least that an option may be, in seconds or pieces.
 _LEAST = {
     "timeout": 1, "archive_timeout": 1, "ttl_seconds": 1, "lock_timeout": 0, "wal_changes_segments": 0,
     "rto_seconds": 0, "rpo_seconds": 0, "repository": 1, "hand_over_seconds": 0, "lock_seconds": 1,
+    "kept_free": 0, "hosts": 1, "processes": 1,
 }  # fmt: skip
 #: They end up in configuration files, and in pg_ctl's options, which a shell reads.
 _UNFIT = re.compile(r"[\x00-\x1f'\"`$\\]")

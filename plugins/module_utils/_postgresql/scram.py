@@ -9,6 +9,7 @@ import base64
 import hashlib
 import hmac
 import re
+import secrets
 import stringprep
 import unicodedata
 from typing import Any
@@ -50,3 +51,13 @@ def _prepared(password: str) -> str:
         or not (stringprep.in_table_d1(ready[0]) and stringprep.in_table_d1(ready[-1]))
     )
     return password if not ready or mixed or any(test(char) for test in forbidden for char in ready) else ready
+
+
+def made(password: str, iterations: int = 4096) -> str:
+    """A new verifier, without any server."""
+    salt = secrets.token_bytes(16)
+    salted = hashlib.pbkdf2_hmac("sha256", _prepared(password).encode(), salt, iterations)
+    client = hmac.new(salted, b"Client Key", hashlib.sha256).digest()
+    keys = [hashlib.sha256(client).digest(), hmac.new(salted, b"Server Key", hashlib.sha256).digest()]
+    stored, own = (base64.b64encode(key).decode() for key in keys)
+    return f"SCRAM-SHA-256${iterations}:{base64.b64encode(salt).decode()}${stored}:{own}"

@@ -20,7 +20,7 @@ from typing import Any
 from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError
 from ansible_collections.boringdb.ops.plugins.module_utils._core.files import read_text, remove_tree, write_atomic
 from ansible_collections.boringdb.ops.plugins.module_utils._core.lock import host_lock
-from ansible_collections.boringdb.ops.plugins.module_utils._core.process import alive
+from ansible_collections.boringdb.ops.plugins.module_utils._core.process import alive, born, detach
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server import Server, await_condition
 
 _LOOK_EVERY_SECONDS = 2.0
@@ -52,16 +52,11 @@ def marker(data_dir: Path) -> dict[str, Any] | None:
 def mark(data_dir: Path, seconds: float, claim: str) -> str:
     """Take the place for a copy of the run `claim`, and return the token that the watching process goes by."""
     token = os.urandom(8).hex()
-    worker = {"pid": os.getpid(), "born": _born(os.getpid())}
+    worker = {"pid": os.getpid(), "born": born(os.getpid())}
     said = {"token": token, "claim": claim, **worker, "until": time.time() + seconds}
     data_dir.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     write_atomic(_beside(data_dir, "restore.json"), json.dumps(said))
     return token
-
-
-def _born(pid: int) -> str:
-    """When a process was started, in the kernel's ticks: with the number it names one process for ever."""
-    return "".join(read_text(f"/proc/{pid}/stat").rpartition(")")[2].split()[19:20])
 
 
 def note(data_dir: Path, **more: Any) -> None:
@@ -121,21 +116,7 @@ def _end_processes_in(data_dir: Path) -> None:
 
 def arm(server: Server, token: str) -> None:
     """Start the detached process that removes the copy when its time is over."""
-    if os.fork():
-        os.wait()
-        return
-    os.setsid()
-    if os.fork():
-        os._exit(0)
-    try:
-        null = os.open(os.devnull, os.O_RDWR)
-        for stream in (0, 1, 2):
-            os.dup2(null, stream)
-        os.closerange(3, 1024)
-        os.chdir("/")
-        _watch(server, token)
-    finally:
-        os._exit(0)
+    detach(lambda: _watch(server, token))
 
 
 def _watch(server: Server, token: str) -> None:
@@ -153,7 +134,7 @@ def _watch(server: Server, token: str) -> None:
 def _expire(server: Server, said: dict[str, Any]) -> None:
     """Remove the copy, under the lock, so that no new one is hit. A worker that is still at it is ended first."""
     worker = said["pid"]
-    if alive(worker) and _born(worker) == said.get("born"):
+    if alive(worker) and born(worker) == said.get("born"):
         os.kill(worker, signal.SIGKILL)
     with host_lock(str(server.data_dir), "time to live", 30):
         now = marker(server.data_dir)

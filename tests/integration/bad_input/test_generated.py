@@ -47,6 +47,9 @@ def right(word: str, home: Path) -> dict[str, Any]:
         "instance": {**server, "state": "started"},
         "instance_info": server,
         "object_lock": store,
+        "pool": {"state": "started", "config_file": f"{home}/pgbouncer.ini"},
+        "pool_info": {"config_file": f"{home}/pgbouncer.ini"},
+        "pool_server": {**server, "databases": ["shop"], "auth_password": "wrong-password"},
         "probe": {**server, "directory": f"{home}/probe"},
         "replica": {**server, **primary},
         "report": {"ledger": f"{home}/ledger", "public_key": [f"{home}/key.pub.pem"], "dest": f"{home}/report.html"},
@@ -116,6 +119,11 @@ TIMES = ["", "today", "12:00", "2026-11-21", "2026-13-01 00:00:00+00", "2026-02-
          "2026-11-21 10:00:00", "2026-11-21 10:00:00 Europe/Nowhere", "1763712000", "2026-11-21 10:00:00+99",
          "'; DROP TABLE x; --"]  # fmt: skip
 NAMES = ["", "a\nb", "a" * 64]
+POOLED: list[Any] = [
+    {"*": {"host": "a"}}, {"pgbouncer": {"host": "a"}}, {"": {"host": "a"}}, {"a\nb": {"host": "a"}}, {"a": {}},
+    {"a": {"host": ""}}, {"a": {"host": "a\nb"}}, {"a": {"host": "a", "port": 0}}, {"a": {"host": "a", "port": "x"}},
+    {"a": {"host": "a", "password": "x"}}, {"a": {"host": "a", "no such": 1}}, {"a": "host=a"}, {"a": ["host"]},
+]  # fmt: skip
 TIMELINES = ["", "x", "-1", "1.5", "latest ", "0", "2\n", "newest"]
 
 
@@ -138,6 +146,18 @@ def meant(word: str, home: Path) -> list[Case]:
         found += [{"target_timeline": timeline} for timeline in TIMELINES]
         found += [{"settings": settings} for settings in SETTINGS]
         found += [{"ttl_seconds": 0}, {"timeout": 0}, {"target": "0/1"}]
+    if word == "pool":
+        present = {"state": "present", "databases": {"shop": {"host": "127.0.0.1"}}}
+        found += [{**present, "databases": databases} for databases in POOLED]
+        found += [{**present, "settings": settings} for settings in ({"": 1}, {"a b": 1}, {"pool_mode": "a\nb"})]
+        found += [{**present, "kept_free": -1}, {**present, "hosts": 0}, {**present, "processes": 0}, {"timeout": 0}]
+        found += [{"consoles": [{"host": host, "port": port}]} for host, port in (("", 1), ("a", 0), ("a", 65536))]
+        routed = {"state": "routed", "database": ["shop"]}
+        found += [{**routed, "server_host": ""}, {**routed, "server_host": "a", "server_port": 0}]
+        found += [{"state": "armed", "candidates": []}]
+    if word == "pool_server":
+        found += [{"databases": databases} for databases in ([], [""], ["a\nb"], ["a" * 64])]
+        found += [{"auth_user": user} for user in NAMES] + [{"auth_password": secret} for secret in ("", "a\nb")]
     if "port" in base:
         found += [{"port": port} for port in (0, -1, 65536, 2**31)]
         found += [{"socket_dir": f"/tmp/{'s' * 100}"}, {"data_dir": ""}]

@@ -39,8 +39,8 @@ ACTS: dict[str, dict[str, Any]] = {
 }
 #: It writes units, for which systemd is needed: tests/lab/schedule.
 ON_HOSTS = {"schedule"}
-#: It has these three in a file of its own, and is long: tests/integration/embedded/test_provision.py.
-OF_ITS_OWN = {"provision"}
+#: They have these three in files of their own: tests/integration/embedded/test_provision.py, test_pool_playbook.py.
+OF_ITS_OWN = {"pool", "provision"}
 #: The others are as declared on a cluster that was provisioned, drilled and reported on.
 NOT_YET_DECLARED = {"access", "report"}
 #: These make no difference between a cluster that is there and one that is not.

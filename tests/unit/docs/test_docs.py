@@ -28,8 +28,8 @@ EXAMPLE = REPO / "inventories/example"
 #: Words whose page is another word's.
 SHARED_PAGE = {
     "backup_info": "backup", "backup_manifest": "verify", "evidence_key": "evidence", "instance_info": "instance",
-    "object_lock": "pgbackrest", "postgresql": "provision", "restore_in_place": "restore", "rotate_password": "access",
-    "verify_evidence": "evidence",
+    "object_lock": "pgbackrest", "pool_info": "pool", "pool_server": "pool", "postgresql": "provision",
+    "restore_in_place": "restore", "rotate_password": "access", "verify_evidence": "evidence",
 }  # fmt: skip
 #: The parts of a page of an operation, in their order.
 PARTS = [
@@ -37,8 +37,8 @@ PARTS = [
     "Examples", "When it refuses", "How it is tested",
 ]  # fmt: skip
 OPERATIONS = [
-    "access", "backup", "config", "config_drift", "decommission", "dump", "extract", "instance", "provision", "replica",
-    "restart", "restore", "restore_drill", "schedule", "tablespace", "tls",
+    "access", "backup", "config", "config_drift", "decommission", "dump", "extract", "instance", "pool", "provision",
+    "replica", "restart", "restore", "restore_drill", "schedule", "tablespace", "tls",
 ]  # fmt: skip
 #: What a playbook's header says. The last two may stand in one line.
 HEADER = {

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import psycopg
 import pytest
-from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.scram import matches
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.scram import made, matches
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -61,3 +61,11 @@ def test_any_password_is_recognised(password: str) -> None:
 )
 def test_other_kinds_of_stored_passwords_do_not_match(stored: str) -> None:
     assert not matches(stored, "secret")
+
+
+@pytest.mark.parametrize("password", ["a", "pa ss\u00a0word", "\u2168", "x" * 300])
+def test_a_verifier_that_is_made_without_a_server_is_of_its_password(password: str) -> None:
+    stored = made(password)
+    assert matches(stored, password)
+    assert not matches(stored, password + "x")
+    assert stored != made(password)
