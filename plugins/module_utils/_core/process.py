@@ -23,7 +23,7 @@ _PR_SET_PDEATHSIG = 1
 _SPEAK = {"LC_ALL": "C", "LANG": "C", "TZ": "UTC"}
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """Ask the kernel to end this child when the worker dies, so that no orphan goes on writing."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
@@ -51,7 +51,7 @@ def _guard() -> Iterator[Callable[[], None]]:
     os.close(told)
 
     def join() -> None:
-        _die_with_parent()
+        die_with_parent()
         os.setpgid(0, 0)
         os.write(tell, os.getpid().to_bytes(8, "big"))
 
@@ -156,7 +156,7 @@ def run(
     programs that leave a server behind: it must survive the worker, and must not hold its output pipes open. `guarded`
     is for those that write for long or start processes of their own: they all end when the worker or the program does.
     """
-    with _guard() if guarded else contextlib.nullcontext(None if daemon else _die_with_parent) as before:
+    with _guard() if guarded else contextlib.nullcontext(None if daemon else die_with_parent) as before:
         done = _run(argv, env, timeout, stdin, cwd, daemon, before)
     if check and done.returncode != 0:
         raise OpsError(failure(done))
@@ -203,7 +203,7 @@ def run_bytes(argv: Sequence[str]) -> subprocess.CompletedProcess[bytes]:
             env=environment(),
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            preexec_fn=_die_with_parent,
+            preexec_fn=die_with_parent,
             check=False,  # the caller judges the exit code
         )
     except FileNotFoundError as exc:

@@ -15,13 +15,13 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError
 from ansible_collections.boringdb.ops.plugins.module_utils._core.files import read_text
-from ansible_collections.boringdb.ops.plugins.module_utils._core.process import environment, run, tail
+from ansible_collections.boringdb.ops.plugins.module_utils._core.process import die_with_parent, environment, run, tail
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import pool_ini
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.pool_console import Address, Console
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server import await_condition
@@ -53,9 +53,9 @@ class Bouncer:
         return shutil.which(self.program, path=places)
 
     def judged(
-        self, owner: str, databases: Mapping[str, Mapping[str, str]], settings: Mapping[str, str], users: str
+        self, owner: str, databases: Mapping[str, Mapping[str, str]], settings: Mapping[str, str], users: Iterable[str]
     ) -> Judged:
-        """Have the program read it. Raises OpsError with what it has against it."""
+        """Have the program read it, with users but without their secrets. Raises OpsError with what is against it."""
         with tempfile.TemporaryDirectory(prefix="boringdb-pool-") as folder:
             scratch = Path(folder)
             own = {
@@ -63,8 +63,7 @@ class Bouncer:
                 "auth_file": f"{folder}/users", "syslog": "0", "so_reuseport": "0",
             }  # fmt: skip
             wanted = {**{name: value for name, value in settings.items() if name != "user"}, **own}
-            (scratch / "users").write_text(users)
-            (scratch / "users").chmod(0o600)
+            (scratch / "users").write_text(pool_ini.users_text(dict.fromkeys(users, "none")))
             (scratch / "ini").write_text(pool_ini.rendered(owner, databases, wanted))
             address = Address(folder, int(settings.get("listen_port") or _PORT))
             with self._second(scratch / "ini", address) as console:
@@ -73,15 +72,16 @@ class Bouncer:
     @contextlib.contextmanager
     def _second(self, config: Path, address: Address) -> Iterator[Console]:
         socket = Path(address.host) / f".s.PGSQL.{address.port}"
-        argv = [self.found() or self.program, "-q", str(config)]
-        with subprocess.Popen(
-            argv, env=environment(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            cwd="/", start_new_session=True,
+        # Until it has read where its log is, it tells what is wrong there.
+        told = config.with_name("told")
+        with told.open("w") as stream, subprocess.Popen(
+            [self.found() or self.program, str(config)], env=environment(), stdin=subprocess.DEVNULL, stdout=stream,
+            stderr=stream, cwd="/", preexec_fn=die_with_parent,  # noqa: PLW1509 - a module has one thread
         ) as process:  # fmt: skip
             try:
                 await_condition(lambda: socket.exists() or process.poll() is not None, 10)
                 if process.poll() is not None or not socket.exists():
-                    raise OpsError(f"pgbouncer does not take the configuration: {last_words(config.with_name('log'))}")
+                    raise OpsError(f"pgbouncer does not take the configuration: {last_words(told)}")
                 with Console(address) as console:
                     yield console
             finally:

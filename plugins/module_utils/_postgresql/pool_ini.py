@@ -19,7 +19,8 @@ _SECTION = re.compile(r"\s*\[([^\]]*)\]\s*$")
 _INCLUDE = re.compile(r"\s*%include\s+(.+?)\s*$")
 _KEY = re.compile(r"(\s*(?:\"(?:[^\"]|\"\")*\"|[^\s=;#%\[\"][^\s=]*)\s*=\s*)(.*?)\s*$")
 _WORD = re.compile(r"\s*([a-z_]+)\s*=\s*('(?:[^']|'')*'|[^\s']*)")
-_BARE = re.compile(r"[0-9A-Za-z_]+\Z")
+#: What every version reads as a name without quotes; version 1.18 reads none with them.
+BARE = re.compile(r"[0-9A-Za-z_.-]{1,63}\Z")
 _DEEPEST = 10
 
 
@@ -102,7 +103,7 @@ def _value(text: str) -> str:
 
 def key(name: str) -> str:
     """A database's name as a key."""
-    return name if _BARE.match(name) else '"' + name.replace('"', '""') + '"'
+    return name if BARE.match(name) else '"' + name.replace('"', '""') + '"'
 
 
 def route_of(line: Line) -> tuple[str, int]:

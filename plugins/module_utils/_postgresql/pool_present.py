@@ -62,7 +62,7 @@ def present(bouncer: Bouncer, consoles: Sequence[Console], params: Params, check
     outcome = Outcome(False, {"figures": wanted.figures, "restart_required": [], "reloaded": False, "running": 0})
     judged = None
     if bouncer.found():
-        judged = bouncer.judged(wanted.cluster, wanted.databases, wanted.settings, pool_ini.users_text(wanted.users))
+        judged = bouncer.judged(wanted.cluster, wanted.databases, wanted.settings, wanted.users)
     elif not check_mode:
         raise OpsError(f"{bouncer.program}: no such program; install the package pgbouncer, or name it in program")
     stale = _stale(bouncer.config_file, wanted.text(), auth_file, pool_ini.users_text(wanted.users), outcome)
@@ -129,13 +129,15 @@ def _refuse(
 ) -> None:  # fmt: skip
     for name, given in databases.items():
         preflight.require(
-            bool(re.match(r"[^\x00-\x1f]{1,63}\Z", name)) and name not in ("pgbouncer", "*"),
+            bool(pool_ini.BARE.match(name)) and name != "pgbouncer",
             f"database {name!r} can't be pooled by that name",
-            "give 1 to 63 characters; pgbouncer is its console, and what * stands for can't be counted",
+            "use letters, digits, _, . and - for what clients call it, and dbname; pgbouncer is its console",
         )
         for word in sorted(set(given) - set(_WORDS)):
             preflight.refuse(f"database {name}: {word} is not known here", f"use one of {', '.join(_WORDS)}")
         preflight.require(bool(given.get("host")), f"database {name} has no host", "say where it lies")
+        for word in [word for word, value in given.items() if not value and word != "host"]:
+            preflight.refuse(f"database {name}: {word} is empty", "leave it out")
         port = given.get("port", "5432")
         preflight.require(
             port.isdigit() and 0 < int(port) < 65536, f"database {name}: port {port} is none", "give 1 to 65535"
@@ -220,7 +222,11 @@ def _take_over(judged: Judged, wanted: Wanted, behind: Sequence[Console]) -> Non
     """Reload those that are behind, and see that they have it."""
     reload_all(behind)
     for console in behind:
-        if not await_condition(lambda it=console: not _lagging(judged, wanted, it), _RELOAD_SECONDS, every=0.05):
+
+        def there(it: Console = console) -> bool:
+            return not _lagging(judged, wanted, it)
+
+        if not await_condition(there, _RELOAD_SECONDS, every=0.05):
             raise OpsError(
                 f"{console} was reloaded, and does not have {', '.join(_lagging(judged, wanted, console))} as "
                 "declared; look at its log"

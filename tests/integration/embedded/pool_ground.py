@@ -130,14 +130,14 @@ class Writer(threading.Thread):
         self.acknowledged: list[int] = []
         self.errors: list[str] = []
         self.longest = 0.0
-        self._stop = threading.Event()
+        self._over = threading.Event()
 
     def run(self) -> None:
         """Write until stopped."""
         try:
             with self.pooler.connect() as connection:
                 number = 0
-                while not self._stop.wait(0.005):
+                while not self._over.wait(0.005):
                     number += 1
                     begun = time.monotonic()
                     connection.execute(f"INSERT INTO written VALUES ({number})")
@@ -152,7 +152,7 @@ class Writer(threading.Thread):
         return self
 
     def __exit__(self, *_error: object) -> None:
-        self._stop.set()
+        self._over.set()
         self.join(30)
 
     def await_rows(self, more: int = 5) -> None:

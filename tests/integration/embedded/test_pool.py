@@ -14,7 +14,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from embedded_servers import Server
+from embedded_servers import Server, alive, await_
 from pool_ground import ADMIN, APP, AUTH, Pooler, prepare, with_users
 
 from tests.modules import command, environment, module, options
@@ -138,19 +138,19 @@ def test_a_file_that_was_written_and_never_reloaded_is(running: Pooler, shop: Se
 
 def test_a_database_comes_and_goes(running: Pooler, shop: Server) -> None:
     declared = running.declared(shop)
-    declared["databases"]["by another-name"] = {"host": "127.0.0.1", "port": shop.port, "dbname": "shop"}
+    declared["databases"]["by_another-name"] = {"host": "127.0.0.1", "port": shop.port, "dbname": "shop"}
     declared["databases"].pop("stock")
     assert running.module("present", **declared)["changed"] is True
-    assert running.sql("SELECT current_database()", database="by another-name") == "shop"
-    assert set(running.shown()["databases"]) == {"shop", "by another-name"}
-    with pytest.raises(psycopg.OperationalError, match="no such database"):
+    assert running.sql("SELECT current_database()", database="by_another-name") == "shop"
+    assert set(running.shown()["databases"]) == {"shop", "by_another-name"}
+    with pytest.raises(psycopg.OperationalError):
         running.connect(database="stock")
 
 
 @pytest.mark.parametrize(("settings", "says"), [
     ({"pool_mod": "transaction"}, "pool_mod"),
     ({"pool_mode": "sometimes"}, "pool_mode"),
-    ({"client_tls_sslmode": "require", "client_tls_key_file": "/nowhere/key"}, "/nowhere/key"),
+    ({"client_tls_sslmode": "require", "client_tls_key_file": "/nowhere/key"}, "client_tls_cert_file must"),
 ], ids=["unknown", "value", "tls"])  # fmt: skip
 def test_what_the_program_does_not_take_is_never_in_place(
     running: Pooler, shop: Server, settings: dict[str, Any], says: str
@@ -236,8 +236,10 @@ def test_no_secret_is_told_or_in_a_command_line(pooler: Pooler, shop: Server) ->
 def test_options_that_mean_nothing_are_refused_all_at_once(pooler: Pooler, shop: Server) -> None:
     declared = pooler.declared(shop, **{"a b": 1, "logfile": "x\ny"})
     declared["databases"] = {"*": {"host": "a"}, "pgbouncer": {}, "shop": {"host": "a", "port": 0, "password": "hush"}}
+    declared["databases"]["a b"] = {"host": "a", "dbname": ""}
     told = pooler.module("present", fails=True, **declared)["msg"]
-    for words in ("refused for 7 reasons", "database '*' can't", "database 'pgbouncer' can't", "pgbouncer has no host",
+    for words in ("refused for 9 reasons", "database '*' can't", "database 'pgbouncer' can't", "'a b' can't",
+                  "dbname is empty", "pgbouncer has no host",
                   "port 0 is none", "password is not known", "'a b' is no setting's name",
                   "value is one line"):  # fmt: skip
         assert words in told, told
@@ -263,3 +265,32 @@ def test_a_second_run_at_the_same_time_is_refused(pooler: Pooler, shop: Server) 
     with host_lock(str(pooler.config), "a test"):
         assert "is in use by a test" in pooler.module("present", fails=True, **pooler.declared(shop))["msg"]
     pooler.module("present", **pooler.declared(shop))
+
+
+def test_a_killed_run_leaves_no_process_and_no_secret_of_its_own(pooler: Pooler, shop: Server) -> None:
+    """In the middle of having the program judge the configuration."""
+    # It stands still before it begins, so that the moment is met; then it is pgbouncer.
+    slow = pooler.home / "slow"
+    slow.write_text(f'#!/bin/sh\necho $$ > {pooler.home}/held\nwhile [ ! -e {pooler.home}/go ]; do sleep 0.05; done\n'
+                    f'exec {pooler.program} "$@"\n')  # fmt: skip
+    slow.chmod(0o755)
+    given = {**pooler.declared(shop), "config_file": str(pooler.config), "program": str(slow), "state": "present"}
+    held = pooler.home / "held"
+    with subprocess.Popen(
+        command("pool"), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, cwd="/",
+        env=environment(TMPDIR=str(pooler.home)),
+    ) as running:  # fmt: skip
+        assert running.stdin
+        running.stdin.write(options({**given, "_ansible_remote_tmp": str(pooler.home)}))
+        running.stdin.close()
+        await_(lambda: held.exists() and held.read_text().strip(), what="the second pgbouncer")
+        running.kill()
+    pid = int(held.read_text())
+    await_(lambda: not alive(pid), what="the end of the second pgbouncer")
+    left = [path for path in pooler.home.rglob("*") if path.is_file() and path != slow]
+    assert any(path.name == "ini" for path in left)
+    assert [path for path in left if AUTH in path.read_text() or ADMIN in path.read_text()] == []
+    assert not pooler.config.exists()
+    # The same again finishes the job.
+    (pooler.home / "go").touch()
+    assert pooler.module("present", **pooler.declared(shop))["changed"] is True

@@ -67,9 +67,9 @@ def test_clients_wait_and_none_sees_an_error(make_pooler: Callable[..., Pooler])
     with Writer(pooler) as writer:
         assert pooler.module("paused", check=True, database=["shop"])["changed"] is True
         assert paused(pooler) == {"shop": "0", "stock": "0"}
+        begun = time.monotonic()
         assert pooler.module("paused", database=["shop"])["changed"] is True
         assert paused(pooler) == {"shop": "1", "stock": "0"}
-        begun = time.monotonic()
         rows = len(writer.acknowledged)
         # Asked again, by a run that does not know of the first one.
         assert pooler.module("paused", database=["shop"])["changed"] is False

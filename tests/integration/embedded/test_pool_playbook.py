@@ -29,9 +29,14 @@ def cluster() -> Iterator[Estate]:
         made.down()
 
 
+def given(**variables: Any) -> dict[str, Any]:
+    """What the playbook is told."""
+    return {"pool_hosts": "process_poolers", "pool_program": program(), **variables}
+
+
 def pool(cluster: Estate, *words: str, **variables: Any) -> str:
     """The playbook, which has to end well."""
-    return cluster.converge("pool", *words, pool_program=program(), **variables)
+    return cluster.converge("pool", *words, **given(**variables))
 
 
 def changed(output: str) -> dict[str, int]:
@@ -55,7 +60,7 @@ def connect(cluster: Estate, **more: Any) -> Any:
 def test_a_dry_run_on_nothing_refuses_and_leaves_nothing() -> None:
     made = Estate()
     try:
-        done = made.play("pool", "--check", "--diff", pool_program=program())
+        done = made.play("pool", "--check", "--diff", **given())
         assert list(made.home.glob("[!.]*")) == []
         [told] = done.errors()
         one_line(told, "refused: ")
@@ -99,7 +104,7 @@ def test_a_pause_that_does_not_end_fails_and_lets_all_go_on(cluster: Estate) -> 
     with connect(cluster) as client:
         client.execute("BEGIN")
         client.execute("SELECT 1")
-        done = cluster.play("pool", pool_state="paused", pool_timeout=1, pool_program=program())
+        done = cluster.play("pool", **given(pool_state="paused", pool_timeout=1))
         assert done.code != 0
         [told] = done.errors()
         one_line(told, "not paused, and all others were resumed: pool1: pooler ")
@@ -112,7 +117,7 @@ def test_without_a_primary_clients_can_still_be_let_go(cluster: Estate) -> None:
     pool(cluster)
     pool(cluster, pool_state="armed", pool_timeout=300)
     assert shown(cluster)["timer"]["running"] is True
-    done = cluster.play("pool", pool_program=program())
+    done = cluster.play("pool", **given())
     assert "is armed: its routes are being changed" in done.told()
     pool(cluster, pool_state="paused")
     cluster.module("instance", **cluster.server("db1"), state="stopped")
@@ -120,7 +125,7 @@ def test_without_a_primary_clients_can_still_be_let_go(cluster: Estate) -> None:
         pool(cluster, pool_state="resumed")
         pool(cluster, pool_state="disarmed")
         assert shown(cluster)["timer"] is None
-        [told] = cluster.play("pool", pool_program=program()).errors()
+        [told] = cluster.play("pool", **given()).errors()
         one_line(told, "refused: orders has no running primary")
     finally:
         cluster.start()
@@ -152,7 +157,7 @@ def test_what_needs_a_restart_waits_for_leave(cluster: Estate) -> None:
 def test_what_can_not_be_is_refused_in_one_line(cluster: Estate, variables: dict[str, Any], says: list[str]) -> None:
     pool(cluster)
     before = shown(cluster)
-    done = cluster.play("pool", **{"pool_program": program(), **variables})
+    done = cluster.play("pool", **given(**variables))
     [told] = done.errors()
     one_line(told, "")
     assert all(words in told for words in says), told

@@ -57,9 +57,9 @@ def marker(pooler: Pooler) -> dict[str, Any]:
 
 def test_whoever_paused_it_is_gone_and_clients_go_on(pooler: Pooler, shop: Server, replica: Server) -> None:
     """Before anything was exchanged: back to the old primary."""
-    arm(pooler, shop, replica)
     with Writer(pooler) as writer:
         pooler.module("paused", database=["shop"])
+        arm(pooler, shop, replica)
         # Nobody resumes.
         writer.await_rows()
     assert writer.errors == []
@@ -72,10 +72,11 @@ def test_whoever_paused_it_is_gone_and_clients_go_on(pooler: Pooler, shop: Serve
 
 def test_it_routes_to_the_one_that_takes_writes(pooler: Pooler, shop: Server, replica: Server) -> None:
     """Whoever did it is gone between the old primary's end and the route; until one is promoted, clients wait."""
-    arm(pooler, shop, replica)
     with Writer(pooler) as writer:
         pooler.module("paused", database=["shop"])
+        arm(pooler, shop, replica, timeout=5)
         shop.stop()
+        assert "routed" not in marker(pooler)
         await_(lambda: "problem" in marker(pooler), what="a look at the servers")
         assert "0 servers take writes, not one" in marker(pooler)["problem"]
         assert f"127.0.0.1:{replica.port} read-only" in marker(pooler)["problem"]
@@ -90,9 +91,10 @@ def test_it_routes_to_the_one_that_takes_writes(pooler: Pooler, shop: Server, re
 
 
 def test_with_two_that_take_writes_it_leaves_the_pause_alone(pooler: Pooler, shop: Server, replica: Server) -> None:
-    arm(pooler, shop, replica)
     pooler.module("paused", database=["shop"])
+    arm(pooler, shop, replica, timeout=5)
     replica.psql("SELECT pg_promote()")
+    assert "routed" not in marker(pooler)
     await_(lambda: "problem" in marker(pooler), what="a look at the servers")
     assert "2 servers take writes, not one" in marker(pooler)["problem"]
     assert pooler.shown()["databases"]["shop"]["paused"] == "1"
