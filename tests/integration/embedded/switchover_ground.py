@@ -18,10 +18,11 @@ from typing import Any
 from embedded_servers import children
 from estate import Estate
 from estate_runs import Played, await_
+from pool_ground import program
 
 SECRET = "for the writers only"
-#: For estates without a pooler.
-NO_POOLER = {"switchover_pool_hosts": ""}
+#: The embedded pooler is asked for by its group.
+POOLER = {"pool_hosts": "process_poolers"}
 
 
 class Pair(Estate):
@@ -45,7 +46,7 @@ class Pair(Estate):
 
     def switch(self, candidate: str, *words: str, **variables: Any) -> Played:
         """The playbook, to its end."""
-        pooler = {} if self.pooled else NO_POOLER
+        pooler = {"pool_program": program(), **POOLER} if self.pooled else {}
         given = {"switchover_candidate": candidate, **pooler, **self.given(), **variables}
         return self.begin("switchover", *words, **given).end(300)
 
