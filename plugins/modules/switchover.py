@@ -12,9 +12,9 @@ version_added: 0.1.0
 author:
   - boringdb.ops contributors (@boringdb)
 description:
-  - The steps of a planned switchover that no other module does. The role P(boringdb.ops.switchover#role) puts them in order.
-  - With O(state=moved) it is one process on the old primary's host. It holds the poolers' clients, shuts the server down,
-    waits until the candidate has replayed all of it, promotes it, and lets the clients go on with the new primary.
+  - The steps of a planned switchover that no other module does. The role P(boringdb.ops.switchover#role) orders them.
+  - With O(state=moved) it is one process on the old primary's host. It holds the poolers' clients, shuts the server
+    down, waits until the candidate has replayed all of it, promotes it, and lets the clients go on there.
   - Until the promotion is sent, whatever goes wrong is taken back, and clients go on with the old primary. From then on
     the old primary is never opened again.
   - What is to be done is read from the servers each time. Killed anywhere, the same steps again go on, or back.
@@ -113,8 +113,8 @@ options:
     default: 0
   synchronous_names:
     description:
-      - With O(state=moved), this server's C(synchronous_standby_names). It is noted with the account, so that a later run can
-        give the new primary its own.
+      - With O(state=moved), this server's C(synchronous_standby_names). It is noted with the account, so that a later
+        run can give the new primary its own.
     type: str
     default: ""
   began:
@@ -158,8 +158,9 @@ options:
     description: Its password.
     type: str
 notes:
-  - The candidate is reached over the network by an account that V(moved) makes on the primary and that comes to the candidate
-    by replication. It may call C(pg_promote) and nothing else, is valid for minutes, and its password never leaves the process.
+  - The candidate is reached over the network by an account that V(moved) makes on the primary and that comes to the
+    candidate by replication. It may call C(pg_promote) and nothing else, and is valid for minutes. Its password never
+    leaves the process.
 seealso:
   - module: boringdb.ops.pool
   - module: boringdb.ops.replica

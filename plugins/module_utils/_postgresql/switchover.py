@@ -70,21 +70,25 @@ def _planned(server: Server, params: Params, check_mode: bool) -> Outcome:
     del server, check_mode
     members, candidate = params["members"], params["candidate"] or ""
     found = situation(members, candidate)
-    facts: dict[str, Any] = {"situation": found.name, "old": found.old, "checks": [], "databases": [], "quorum": None}
-    if found.name == "begin":
-        facts["checks"] = checks.preflight(members, found.old, candidate, params)
-    facts["databases"] = checks.routed(params["poolers"], params["addresses"])
     note = members[candidate].get("unfinished")
-    names = str((note or {}).get("synchronous") or "")
-    if found.name in ("begin", "forward", "back") and found.old:
-        names = str(members[found.old].get("synchronous_names") or "")
-    facts["synchronous_names"] = names
-    if found.old and (found.name != "finish" or note is not None):
-        slots = params["slots"]
-        quorum = checks.swapped(names, slots.get(candidate, candidate), slots.get(found.old, found.old))
-        facts["quorum"] = quorum.facts() if quorum else None
-    facts["began"] = str((note or {}).get("began") or "")
+    old = found.old or str((note or {}).get("from") or "")
+    facts: dict[str, Any] = {"situation": found.name, "old": old, "checks": [], "quorum": None}
     facts["unfinished"] = found.name != "finish" or note is not None
+    facts["began"] = str((note or {}).get("began") or "")
+    names = str((note or {}).get("synchronous") or "")
+    if found.name == "begin":
+        facts["checks"] = checks.preflight(members, old, candidate, params)
+        facts["began"] = ""
+        names = str(members[old].get("synchronous_names") or "")
+    facts["synchronous_names"] = names
+    if old and facts["unfinished"]:
+        slots = params["slots"]
+        quorum = checks.swapped(names, slots.get(candidate, candidate), slots.get(old, old))
+        facts["quorum"] = quorum.facts() if quorum else None
+    # A killed run may have left clients held at either server.
+    places = [params["addresses"].get(name) or {} for name in (old, candidate)]
+    held = checks.routed(params["poolers"], places[0]) + checks.routed(params["poolers"], places[1], paused=True)
+    facts["databases"] = sorted(set(held)) if facts["unfinished"] else []
     return Outcome(False, facts)
 
 

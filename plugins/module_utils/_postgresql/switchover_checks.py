@@ -22,8 +22,9 @@ class Asked:
         self.checks: list[Check] = []
         self.reasons: list[Reason] = []
 
-    def ask(self, name: str, good: bool, what: str, remedy: str, expected: Any = None, actual: Any = None) -> None:
-        """One check; `what` says what is wrong where it is not good."""
+    def ask(self, name: str, good: bool, what: str, remedy: str, found: tuple[Any, Any] = (None, None)) -> None:
+        """One check; `what` is wrong where it is not good, and `found` is what was expected and what was there."""
+        expected, actual = found
         if good:
             self.checks.append(passed(name, expected=expected, actual=actual))
             return
@@ -52,10 +53,10 @@ def preflight(members: Members, old: str, candidate: str, params: Params) -> lis
         _candidate(asked, primary, chosen, candidate, params)
     _fits(asked, members, old, candidate)
     _following(asked, members, candidate, params)
-    _primary(asked, primary, chosen, old, candidate, params)
+    _primary(asked, members, old, candidate, params)
     _archive(asked, primary, chosen, candidate, params)
     _synchronous(asked, primary, old)
-    _poolers(asked, params)
+    _poolers(asked, params, old)
     return asked.done()
 
 
@@ -66,17 +67,17 @@ def _candidate(asked: Asked, primary: Facts, chosen: Facts, candidate: str, para
     asked.ask(
         "candidate_streams", upstream.get("status") == "streaming" and state == "streaming",
         f"{candidate} does not stream from the primary (there it is {state})",
-        "run provision, or have it follow the primary itself", "streaming", state,
+        "run provision, or have it follow the primary itself", ("streaming", state),
     )  # fmt: skip
     asked.ask(
         "same_timeline", chosen.get("timeline") == primary.get("timeline"),
         f"{candidate} is on timeline {chosen.get('timeline')}, the primary on {primary.get('timeline')}",
-        "clone it anew", primary.get("timeline"), chosen.get("timeline"),
+        "clone it anew", (primary.get("timeline"), chosen.get("timeline")),
     )  # fmt: skip
     lag, most = sender.get("lag_bytes"), params["max_lag_bytes"]
     asked.ask(
         "lag", lag is not None and lag <= most, f"{candidate} is {'?' if lag is None else lag} bytes behind",
-        f"wait until it is {most} or less", most, lag,
+        f"wait until it is {most} or less", (most, lag),
     )  # fmt: skip
     delay = chosen.get("apply_delay_seconds") or 0
     asked.ask(
@@ -113,15 +114,17 @@ def _fits(asked: Asked, members: Members, old: str, candidate: str) -> None:
             theirs = members[old].get("standby_minimum") or {}
             less += [f"{word} of {name} is {own[word]}" for word in sorted(theirs) if own.get(word, 0) < theirs[word]]
     asked.ask(
-        "settings_fit", not less, f"{', '.join(less)}: less than another member needs", "declare the same for all, then restart"
+        "settings_fit", not less, f"{', '.join(less)}: less than another member needs",
+        "declare the same for all, then restart",
     )  # fmt: skip
     needed = len(members) - 1
     free = members[candidate].get("slots_free")
     there = {one["name"] for one in members[candidate].get("slots") or []}
     missing = max(0, needed - len(there))
     asked.ask(
-        "slots_fit", free is None or free >= missing, f"{candidate} has room for {free} more slots, and {missing} are needed",
-        "raise max_replication_slots there", missing, free,
+        "slots_fit", free is None or free >= missing,
+        f"{candidate} has room for {free} more slots, and {missing} are needed",
+        "raise max_replication_slots there", (missing, free),
     )  # fmt: skip
 
 
@@ -146,17 +149,18 @@ def _leads_to(name: str, candidate: str, upstreams: Mapping[str, str]) -> bool:
     return not upstreams
 
 
-def _primary(asked: Asked, primary: Facts, chosen: Facts, old: str, candidate: str, params: Params) -> None:
+def _primary(asked: Asked, members: Members, old: str, candidate: str, params: Params) -> None:
+    primary, chosen = members[old], members[candidate]
     prepared = primary.get("prepared") or 0
     asked.ask(
         "prepared_transactions", not prepared, f"{old} has {prepared} prepared transactions",
-        "commit or roll them back: pg_prepared_xacts", 0, prepared,
+        "commit or roll them back: pg_prepared_xacts", (0, prepared),
     )  # fmt: skip
     old_ones = primary.get("old_transactions") or []
     told = ", ".join(f"pid {one['pid']} of {one['account']} since {one['seconds']:.0f} s" for one in old_ones)
     asked.ask(
         "old_transactions", not old_ones, f"transactions are older than {params['transaction_seconds']:g} s: {told}",
-        "wait for them or end them; those that are left are cut off", 0, len(old_ones),
+        "wait for them or end them; those that are left are cut off", (0, len(old_ones)),
     )  # fmt: skip
     synced = {one["name"] for one in chosen.get("logical_slots") or [] if one.get("synced")}
     slots = [one["name"] for one in primary.get("logical_slots") or []]
@@ -164,12 +168,12 @@ def _primary(asked: Asked, primary: Facts, chosen: Facts, old: str, candidate: s
     asked.ask(
         "logical_slots", not lost, f"logical slots are not on {candidate}, their consumers stop: {', '.join(lost)}",
         "name each that may stop in switchover_leave_logical_slots, or make it a failover slot (17 and later)",
-        0, len(lost),
+        (0, len(lost)),
     )  # fmt: skip
     backups = primary.get("backups") or []
     asked.ask(
         "no_backup", not backups, f"a backup is being taken from {old}: {', '.join(backups)}", "wait for its end",
-        0, len(backups),
+        (0, len(backups)),
     )  # fmt: skip
 
 
@@ -179,7 +183,7 @@ def _archive(asked: Asked, primary: Facts, chosen: Facts, candidate: str, params
     asked.ask(
         "archive_backlog", waiting <= most and not failing,
         "archiving fails" if failing else f"{waiting} segments wait to be archived",
-        "see pg_stat_archiver and the server's log" if failing else f"wait until it is {most} or less", most, waiting,
+        "see pg_stat_archiver and the server's log" if failing else f"wait until it is {most} or less", (most, waiting),
     )  # fmt: skip
     lacks = bool(primary.get("archiving")) and not chosen.get("archiving")
     asked.ask(
@@ -196,7 +200,7 @@ def _synchronous(asked: Asked, primary: Facts, old: str) -> None:
     )  # fmt: skip
 
 
-def _poolers(asked: Asked, params: Params) -> None:
+def _poolers(asked: Asked, params: Params, old: str) -> None:
     poolers: Sequence[Facts] = params["poolers"]
     silent = [f"{_place(one)}: {one['problem']}" for one in poolers if one.get("problem")]
     asked.ask(
@@ -204,18 +208,19 @@ def _poolers(asked: Asked, params: Params) -> None:
         "start them: playbook pool; where there are none, leave switchover_pool_hosts empty",
     )  # fmt: skip
     told = [one for one in poolers if not one.get("problem")]
-    databases = routed(told, params["addresses"])
+    place = params["addresses"].get(old) or {}
+    databases = routed(told, place)
     uneven = [
-        f"{_place(one)} sends no {name} to a member"
+        f"{_place(one)} does not send {name} to the primary"
         for one in told
         for name in databases
-        if name not in routed([one], params["addresses"])
+        if name not in routed([one], place)
     ]
     nowhere = bool(told) and not databases
     asked.ask(
         "pooler_routes", not uneven and not nowhere,
-        "no database of the poolers goes to a member" if nowhere else f"the poolers differ: {', '.join(uneven)}",
-        "run the playbook pool", len(databases) if told else None,
+        "no database of the poolers goes to the primary" if nowhere else f"the poolers differ: {', '.join(uneven)}",
+        "run the playbook pool", (None, len(databases) if told else None),
     )  # fmt: skip
     sessions = sorted(
         {f"{name} of {_place(one)}" for one in told for name in _in_session_mode(one) if name in databases}
@@ -237,15 +242,16 @@ def _in_session_mode(pooler: Facts) -> list[str]:
     return [name for name, row in databases.items() if (row.get("pool_mode") or usual) == "session"]
 
 
-def routed(poolers: Sequence[Facts], addresses: Mapping[str, Facts]) -> list[str]:
-    """The databases of the poolers that go to a member of the cluster."""
-    members = {(str(one["host"]), int(one["port"])) for one in addresses.values()}
+def routed(poolers: Sequence[Facts], place: Facts, paused: bool = False) -> list[str]:
+    """The databases of the poolers that go to a server; with `paused`, only those that are held there."""
     return sorted(
         {
             name
             for pooler in poolers
             for name, row in (pooler.get("databases") or {}).items()
-            if (row.get("host"), int(row.get("port") or 0)) in members
+            if place
+            and (row.get("host"), int(row.get("port") or 0)) == (str(place["host"]), int(place["port"]))
+            and (not paused or row.get("paused") not in (None, "", "0"))
         }
     )
 

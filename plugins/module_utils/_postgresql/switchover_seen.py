@@ -1,7 +1,7 @@
 # Copyright (c) 2026, boringdb.ops contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a member says of itself before a switchover: beside what `instance_info` tells, all that could stand in its way."""
+"""What a member says of itself before a switchover: what `instance_info` tells, and all that could stand in its way."""
 
 from __future__ import annotations
 

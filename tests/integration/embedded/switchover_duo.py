@@ -93,7 +93,7 @@ class Duo:
         """Whether the old primary is closed for good."""
         told = self.one.run("pg_controldata", "-D", self.one.data_dir)
         signal_there = (self.one.data_dir / "standby.signal").exists()
-        return signal_there and "shut down\n" in told and not module(self.one, "instance_info")["instance"]["role"] == "primary"
+        return signal_there and "shut down\n" in told
 
     def follow(self) -> None:
         """The old primary comes back as the new one's replica."""
@@ -160,7 +160,7 @@ def frozen(pid: int) -> Iterator[None]:
 def account(server: Server) -> str:
     """What the account of a switchover may do; empty where there is none."""
     row = server.psql(
-        "SELECT row_to_json(r) FROM (SELECT rolsuper, rolreplication, rolcreaterole, rolcreatedb, rolvaliduntil IS NOT NULL"
-        " AS ends FROM pg_roles WHERE rolname = 'boringdb_switchover') r"
+        "SELECT row_to_json(r) FROM (SELECT rolsuper, rolreplication, rolcreaterole, rolcreatedb,"
+        " rolvaliduntil IS NOT NULL AS ends FROM pg_roles WHERE rolname = 'boringdb_switchover') r"
     )
     return json.dumps(json.loads(row)) if row else ""
