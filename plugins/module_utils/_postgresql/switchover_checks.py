@@ -56,7 +56,8 @@ def preflight(members: Members, old: str, candidate: str, params: Params) -> lis
     _primary(asked, members, old, candidate, params)
     _archive(asked, primary, chosen, candidate, params)
     _synchronous(asked, primary, old)
-    _poolers(asked, params, old)
+    if params["poolers"]:
+        _poolers(asked, params, old)
     return asked.done()
 
 
@@ -220,7 +221,7 @@ def _poolers(asked: Asked, params: Params, old: str) -> None:
     asked.ask(
         "pooler_routes", not uneven and not nowhere,
         "no database of the poolers goes to the primary" if nowhere else f"the poolers differ: {', '.join(uneven)}",
-        "run the playbook pool", (None, len(databases) if told else None),
+        "run the playbook pool", (None, len(databases)),
     )  # fmt: skip
     sessions = sorted(
         {f"{name} of {_place(one)}" for one in told for name in _in_session_mode(one) if name in databases}

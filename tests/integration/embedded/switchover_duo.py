@@ -95,6 +95,11 @@ class Duo:
         signal_there = (self.one.data_dir / "standby.signal").exists()
         return signal_there and "shut down\n" in told
 
+    def streams(self) -> None:
+        """Wait until the replica follows again; it asks every five seconds."""
+        state = "SELECT state FROM pg_stat_replication"
+        await_(lambda: self.one.psql(state) == "streaming", what="streaming")
+
     def follow(self) -> None:
         """The old primary comes back as the new one's replica."""
         where = {"primary_address": "127.0.0.1", "primary_port": self.two.port, "slot": "primary",

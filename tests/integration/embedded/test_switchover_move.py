@@ -100,7 +100,8 @@ def test_a_candidate_that_dies_before_the_promotion_is_given_up(duo: Duo) -> Non
     assert duo.writes("one") and account(duo.one) == ""
     assert not (duo.one.data_dir / "standby.signal").exists()
     duo.two.start()
-    await_(lambda: duo.planned()["situation"] == "begin", what="the next run")
+    duo.streams()
+    assert duo.planned()["situation"] == "begin"
 
 
 def test_worker_and_candidate_killed_go_back(duo: Duo) -> None:
@@ -130,7 +131,8 @@ def test_a_way_back_that_was_killed_is_gone_again(duo: Duo) -> None:
     assert duo.writes("one")
     # One that was killed before the shutdown leaves the signal beside a primary that runs.
     (duo.one.data_dir / "standby.signal").touch()
-    await_(lambda: duo.planned()["situation"] == "begin", what="the next run")
+    duo.streams()
+    assert duo.planned()["situation"] == "begin"
     duo.moved()
     assert duo.writes("two") and duo.closed()
 

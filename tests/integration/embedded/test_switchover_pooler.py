@@ -1,11 +1,10 @@
 # Copyright (c) 2026, boringdb.ops contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`switchover` behind a pooler: clients that see nothing of it, a pause that does not end, and a worker that is killed."""
+"""`switchover` behind a pooler: clients see nothing of it; a pause that does not end, a worker that is killed."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -120,7 +119,6 @@ def test_a_controller_that_is_killed_leaves_the_worker_and_the_same_command_fini
                 "switchover", switchover_candidate=candidate, db_bin_dir=bin_dir(pair), pool_program=program(), **POOLER
             )
             tool = hold.reached()
-            os.killpg(running.popen.pid, 0)
             running.kill()
             hold.release()
             await_(lambda: not pair.processes().get(tool), "the end of pg_controldata")
