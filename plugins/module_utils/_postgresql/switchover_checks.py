@@ -113,7 +113,11 @@ def _fits(asked: Asked, members: Members, old: str, candidate: str) -> None:
         ]
         if name == candidate:
             theirs = members[old].get("standby_minimum") or {}
-            less += [f"{word} of {name} is {own[word]}" for word in sorted(theirs) if own.get(word, 0) < theirs[word]]
+            less += [
+                f"{word} of {name} is {own[word]}"
+                for word in sorted(theirs)
+                if own.get(word, theirs[word]) < theirs[word]
+            ]
     asked.ask(
         "settings_fit", not less, f"{', '.join(less)}: less than another member needs",
         "declare the same for all, then restart",

@@ -96,6 +96,7 @@ def test_a_worker_killed_behind_the_fence_and_the_same_command_again(pair: Poole
             running = pair.begin(
                 "switchover", switchover_candidate=candidate, db_bin_dir=bin_dir(pair), pool_program=program(), **POOLER
             )
+            await_(hold.at.exists, "the fence", 180)
             tool = hold.reached()
             kill(parent(tool))
             done = running.end(200)
@@ -118,6 +119,7 @@ def test_a_controller_that_is_killed_leaves_the_worker_and_the_same_command_fini
             running = pair.begin(
                 "switchover", switchover_candidate=candidate, db_bin_dir=bin_dir(pair), pool_program=program(), **POOLER
             )
+            await_(hold.at.exists, "the fence", 180)
             tool = hold.reached()
             running.kill()
             hold.release()
