@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -20,7 +21,7 @@ from holds import Hold, held
 from replica_ground import ANY, HBA, SECRET, begin, make_primary
 from verify_ground import module
 
-from tests.modules import OWNER, command, environment, options, result_of
+from tests.modules import OWNER, ROOT, command, environment, options, result_of
 
 RULE = {"type": "host", **ANY, "address": "127.0.0.1/32", "method": "scram-sha-256"}
 
@@ -94,6 +95,13 @@ class Duo:
         told = self.one.run("pg_controldata", "-D", self.one.data_dir)
         signal_there = (self.one.data_dir / "standby.signal").exists()
         return signal_there and "shut down\n" in told
+
+    def mark(self) -> None:
+        """What a worker leaves that is killed before the shutdown."""
+        place = self.one.data_dir / "standby.signal"
+        place.touch()
+        if ROOT:
+            shutil.chown(place, OWNER)
 
     def streams(self) -> None:
         """Wait until the replica follows again; it asks every five seconds."""

@@ -130,7 +130,7 @@ def test_a_way_back_that_was_killed_is_gone_again(duo: Duo) -> None:
     module(duo.one, "switchover", state="reopened")
     assert duo.writes("one")
     # One that was killed before the shutdown leaves the signal beside a primary that runs.
-    (duo.one.data_dir / "standby.signal").touch()
+    duo.mark()
     duo.streams()
     assert duo.planned()["situation"] == "begin"
     duo.moved()

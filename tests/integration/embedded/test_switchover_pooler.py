@@ -99,7 +99,7 @@ def test_a_worker_killed_behind_the_fence_and_the_same_command_again(pair: Poole
             await_(hold.at.exists, "the fence", 180)
             tool = hold.reached()
             kill(parent(tool))
-            done = running.end(200)
+        done = running.end(200)
         assert done.code != 0
         assert "ended without a result" in done.told()
         assert pair.shown()["paused"] != "0"
