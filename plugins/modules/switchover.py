@@ -40,9 +40,10 @@ options:
       - V(moved) runs on the old primary and does the switchover itself. Stopping a systemd O(service) needs root.
       - V(promoted) runs on the candidate, where an earlier run has closed the old primary and was killed.
       - V(reopened) runs on the old primary, where an earlier run has closed it and nobody was told to promote.
+      - V(ended) runs on the old primary and waits until the process is gone that may still archive.
       - V(finished) runs on the new primary and takes away the account by which it was promoted.
     type: str
-    choices: [seen, planned, reachable, staged, moved, promoted, reopened, finished]
+    choices: [seen, planned, reachable, staged, moved, promoted, reopened, ended, finished]
     default: seen
   name:
     description: With O(state=moved), the name of this member.
@@ -255,7 +256,7 @@ from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server im
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.switchover import switchover
 
 CELLS: Cells = {"postgresql": switchover}
-STATES = ["seen", "planned", "reachable", "staged", "moved", "promoted", "reopened", "finished"]
+STATES = ["seen", "planned", "reachable", "staged", "moved", "promoted", "reopened", "ended", "finished"]
 
 
 def main() -> None:

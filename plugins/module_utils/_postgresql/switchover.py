@@ -55,6 +55,7 @@ def switchover(params: Params, check_mode: bool) -> Outcome:
         "moved": move,
         "promoted": _promoted,
         "reopened": _reopened,
+        "ended": _ended,
         "finished": _finished,
     }[params["state"]]
     return act(server, params, check_mode)
@@ -151,6 +152,13 @@ def _reopened(server: Server, params: Params, check_mode: bool) -> Outcome:
             fence.reopen(server, params["timeout"])
             account.drop(server)
     return Outcome(True, {}, "role: none\n", "role: primary\n")
+
+
+def _ended(server: Server, params: Params, check_mode: bool) -> Outcome:
+    """Wait until an old primary that is closed has ended, too: it may still archive."""
+    if server.exists() and not check_mode and fence.closing(server):
+        fence.end(server, params["timeout"], params["timeout"])
+    return Outcome(False)
 
 
 def _finished(server: Server, params: Params, check_mode: bool) -> Outcome:

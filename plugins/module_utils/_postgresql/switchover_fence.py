@@ -92,10 +92,15 @@ def _shut_down(server: Server) -> bool:
     return len(start) == _STATE_AT + 4 and struct.unpack_from("=i", start, _STATE_AT)[0] == _SHUT_DOWN
 
 
-def end(server: Server, seconds: float) -> None:
+def closing(server: Server) -> bool:
+    """Whether a server that is closed still lives, because it archives."""
+    return server.running() and server.control().get("Database cluster state") == CLOSED
+
+
+def end(server: Server, seconds: float, patience: float = _ARCHIVER_SECONDS) -> None:
     """Wait until the process is gone. Once the fence holds, nothing but archiving is cut off, and done again later."""
     pid = server.pid()
-    if not pid or await_condition(lambda: not server.running(), min(seconds, _ARCHIVER_SECONDS), every=0.01):
+    if not pid or await_condition(lambda: not server.running(), patience, every=0.01):
         return
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGQUIT)

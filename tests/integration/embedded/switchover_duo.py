@@ -96,6 +96,13 @@ class Duo:
         signal_there = (self.one.data_dir / "standby.signal").exists()
         return signal_there and "shut down\n" in told
 
+    def configure(self, name: str, **settings: Any) -> None:
+        """Give a member more settings, by a restart."""
+        server = self.server(name)
+        module(server, "config", settings={**(_own(server) if name == "two" else {"fsync": False}), **settings})
+        server.stop()
+        server.start()
+
     def mark(self) -> None:
         """What a worker leaves that is killed before the shutdown."""
         place = self.one.data_dir / "standby.signal"

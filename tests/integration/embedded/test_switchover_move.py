@@ -50,6 +50,21 @@ def test_the_move_and_the_way_back_as_a_replica(duo: Duo) -> None:
     await_(lambda: duo.one.psql("SELECT count(*) FROM t") == rows, what="the rows on the old primary")
 
 
+def test_nobody_waits_for_the_archiver(duo: Duo) -> None:
+    """Only its own way back does."""
+    duo.configure("one", archive_mode=True, archive_command="sleep 3")
+    duo.configure("two", archive_mode=True, archive_command="true")
+    duo.streams()
+    duo.one.psql("INSERT INTO t VALUES (1)")
+    done = duo.moved()
+    assert duo.one.pid, "the archiver was done already: the test proves nothing"
+    assert done["stall_ms"] < 3000
+    assert duo.writes("two")
+    module(duo.one, "switchover", state="ended")
+    assert duo.one.pid is None
+    duo.follow()
+
+
 def test_a_worker_killed_behind_the_fence_is_rolled_forward(duo: Duo) -> None:
     """Nobody takes writes then, whoever starts the old primary."""
     with duo.moving() as worker:

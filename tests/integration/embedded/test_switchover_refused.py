@@ -28,10 +28,8 @@ def failed(told: dict[str, object]) -> set[str]:
 
 
 def test_every_reason_is_told_at_once(duo: Duo) -> None:
-    module(duo.one, "config", settings={"fsync": False, "max_prepared_transactions": 5, "wal_level": "logical",
-                                        "archive_mode": True, "archive_command": "/bin/false"})  # fmt: skip
-    duo.one.stop()
-    duo.one.start()
+    archives = {"archive_mode": True, "archive_command": "/bin/false"}
+    duo.configure("one", max_prepared_transactions=5, wal_level="logical", **archives)
     duo.one.psql("SELECT pg_create_logical_replication_slot('feed', 'pgoutput')")
     duo.one.psql("BEGIN; INSERT INTO t VALUES (7); PREPARE TRANSACTION 'half'")
     duo.one.psql("INSERT INTO t VALUES (8)", "SELECT pg_switch_wal()")
