@@ -36,12 +36,13 @@ options:
       - V(planned) tells from what every member said what is to be done. It refuses with every reason at once.
       - V(reachable) runs on a member that is to follow the candidate, and sees that it is let in there to replicate.
       - V(staged) writes what is dirty. On the candidate it also empties C(synchronous_standby_names), so that its first
-        commits don't wait for who is not there yet.
+        commits don't wait for who is not there yet, and shortens C(wal_retrieve_retry_interval), for which a promotion
+        may have to wait.
       - V(moved) runs on the old primary and does the switchover itself. Stopping a systemd O(service) needs root.
       - V(promoted) runs on the candidate, where an earlier run has closed the old primary and was killed.
       - V(reopened) runs on the old primary, where an earlier run has closed it and nobody was told to promote.
       - V(ended) runs on the old primary and waits until the process is gone that may still archive.
-      - V(finished) runs on the new primary and takes away the account by which it was promoted.
+      - V(finished) runs on the candidate, promoted or not, and takes away what was made for the switchover.
     type: str
     choices: [seen, planned, reachable, staged, moved, promoted, reopened, ended, finished]
     default: seen

@@ -14,15 +14,11 @@ from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import re
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import switchover_account as account
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import switchover_checks as checks
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import switchover_fence as fence
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import switchover_stage as stage
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server import Server, await_condition
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.switchover_move import move
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.switchover_plan import situation
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.switchover_seen import seen
-
-try:
-    from psycopg import sql
-except ImportError:
-    sql = None
 
 #: The least that an option may be.
 _LEAST = {
@@ -51,12 +47,12 @@ def switchover(params: Params, check_mode: bool) -> Outcome:
         "seen": _seen,
         "planned": _planned,
         "reachable": _reachable,
-        "staged": _staged,
+        "staged": stage.staged,
         "moved": move,
         "promoted": _promoted,
         "reopened": _reopened,
         "ended": _ended,
-        "finished": _finished,
+        "finished": stage.finished,
     }[params["state"]]
     return act(server, params, check_mode)
 
@@ -100,28 +96,6 @@ def _reachable(server: Server, params: Params, check_mode: bool) -> Outcome:
     return Outcome(False, {"system_identifier": replica_upstream.identity(where)})
 
 
-def _staged(server: Server, params: Params, check_mode: bool) -> Outcome:
-    """Write what is dirty; and on the candidate, see that its first commits wait for nobody who is not there yet."""
-    del params
-    with server.connect() as connection:
-        standby, names = connection.execute(
-            "SELECT pg_is_in_recovery(), current_setting('synchronous_standby_names')"
-        ).fetchone()
-        stale = bool(standby and names)
-        if not check_mode:
-            connection.execute("CHECKPOINT")
-            if stale:
-                connection.execute("ALTER SYSTEM SET synchronous_standby_names = ''")
-                connection.execute("SELECT pg_reload_conf()")
-                setting = "SELECT current_setting('synchronous_standby_names') = ''"
-                if not await_condition(lambda: bool(connection.execute(setting).fetchone()[0]), 10):
-                    raise OpsError(
-                        f"synchronous_standby_names on port {server.port} can't be set; does the command line set it?"
-                    )
-    before = f"synchronous_standby_names = {names}\n" if stale else ""
-    return Outcome(stale, {}, before, "synchronous_standby_names = \n" if stale else "")
-
-
 def _promoted(server: Server, params: Params, check_mode: bool) -> Outcome:
     """Promote this server, where an earlier run has closed the old primary and was killed. Asked on its own host."""
     if not server.running():
@@ -159,15 +133,3 @@ def _ended(server: Server, params: Params, check_mode: bool) -> Outcome:
     if server.exists() and not check_mode and fence.closing(server):
         fence.end(server, params["timeout"], params["timeout"])
     return Outcome(False)
-
-
-def _finished(server: Server, params: Params, check_mode: bool) -> Outcome:
-    """Take the account away, on the primary."""
-    del params
-    if check_mode:
-        with server.connect() as connection:
-            there = account.said_by_account(connection) is not None
-    else:
-        there = account.drop(server)
-    told = f"role {account.ACCOUNT}: there\n"
-    return Outcome(there, {}, told if there else "", f"role {account.ACCOUNT}: absent\n" if there else "")

@@ -50,6 +50,26 @@ def test_the_move_and_the_way_back_as_a_replica(duo: Duo) -> None:
     await_(lambda: duo.one.psql("SELECT count(*) FROM t") == rows, what="the rows on the old primary")
 
 
+def test_what_would_hold_up_the_promotion_is_set_aside_until_the_end(duo: Duo) -> None:
+    duo.two.psql("ALTER SYSTEM SET synchronous_standby_names = 'gone'", "SELECT pg_reload_conf()")
+    await_(lambda: duo.two.psql("SHOW synchronous_standby_names") == "gone")
+    assert module(duo.two, "switchover", state="staged", check=True)["changed"] is True
+    assert duo.two.psql("SHOW wal_retrieve_retry_interval") == "5s"
+    assert module(duo.two, "switchover", state="staged")["changed"] is True
+    assert module(duo.two, "switchover", state="staged")["changed"] is False
+    assert duo.two.psql("SHOW wal_retrieve_retry_interval") == "13ms"
+    assert duo.two.psql("SHOW synchronous_standby_names") == ""
+    # A primary is only told to write; and of what was taken back, nothing is left.
+    assert module(duo.one, "switchover", state="staged")["changed"] is False
+    assert module(duo.two, "switchover", state="finished")["changed"] is True
+    await_(lambda: duo.two.psql("SHOW wal_retrieve_retry_interval") == "5s")
+    assert module(duo.two, "switchover", state="finished")["changed"] is False
+    # Somebody's own value stays.
+    duo.two.psql("ALTER SYSTEM SET wal_retrieve_retry_interval = '1s'", "SELECT pg_reload_conf()")
+    assert module(duo.two, "switchover", state="staged")["changed"] is False
+    assert module(duo.two, "switchover", state="finished")["changed"] is False
+
+
 def test_nobody_waits_for_the_archiver(duo: Duo) -> None:
     """Only its own way back does."""
     duo.configure("one", archive_mode=True, archive_command="sleep 3")
