@@ -60,10 +60,13 @@ def _in_force(connection: Any, server: Server, changes: dict[str, str]) -> None:
     if not changes:
         return
     connection.execute("SELECT pg_reload_conf()")
-    query = "SELECT current_setting(%s)"
-    for name, value in changes.items():
-        if not await_condition(lambda n=name, v=value: connection.execute(query, (n,)).fetchone()[0] == v, 10):
-            raise OpsError(f"{name} on port {server.port} can't be set; does the command line set it?")
+
+    def stale() -> list[str]:
+        query = "SELECT current_setting(%s)"
+        return [name for name, value in changes.items() if connection.execute(query, (name,)).fetchone()[0] != value]
+
+    if not await_condition(lambda: not stale(), 10):
+        raise OpsError(f"{', '.join(stale())} on port {server.port} can't be set; does the command line set it?")
 
 
 def finished(server: Server, params: Params, check_mode: bool) -> Outcome:
