@@ -16,10 +16,8 @@ from ansible_collections.boringdb.ops.plugins.module_utils._core.module import O
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import pool_ini, pool_timer
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.options import impossible
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.pool_bouncer import Bouncer, answers
-from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.pool_console import (
-    OWN,
-    Address,
-    Console,
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.pool_console import OWN, Address, Console
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.pool_consoles import (
     pause_all,
     reload_all,
     resume_all,
@@ -44,6 +42,7 @@ POOLER_OPTIONS: dict[str, dict[str, Any]] = {
     },
     "login_ca": {"type": "path"},
 }
+_TIMER_SECONDS = 30
 Does = Callable[[Bouncer, Sequence[Console], Params, bool], Outcome]
 
 
@@ -100,7 +99,9 @@ def pool(params: Params, check_mode: bool) -> Outcome:
     with opened(params) as consoles:
         if state in ("paused", "resumed", "reloaded") or not params["config_file"]:
             return _STATES[state](bouncer, consoles, params, check_mode)
-        with host_lock(params["config_file"], f"pool, {state}", params["lock_timeout"]):
+        # A timer that is at it has done in a moment.
+        patience = max(params["lock_timeout"], _TIMER_SECONDS if state == "disarmed" else 0)
+        with host_lock(params["config_file"], f"pool, {state}", patience):
             return _STATES[state](bouncer, consoles, params, check_mode)
 
 

@@ -24,7 +24,7 @@ from ansible_collections.boringdb.ops.plugins.module_utils._core.files import re
 from ansible_collections.boringdb.ops.plugins.module_utils._core.process import die_with_parent, environment, run, tail
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import pool_ini
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.pool_console import Address, Console
-from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server import await_condition
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server import await_condition, require_psycopg
 
 _PORT = 6432
 _TELLING = re.compile(r"\b(?:ERROR|FATAL|WARNING)\b\s*(.*)")
@@ -56,6 +56,7 @@ class Bouncer:
         self, owner: str, databases: Mapping[str, Mapping[str, str]], settings: Mapping[str, str], users: Iterable[str]
     ) -> Judged:
         """Have the program read it, with users but without their secrets. Raises OpsError with what is against it."""
+        require_psycopg()
         with tempfile.TemporaryDirectory(prefix="boringdb-pool-") as folder:
             scratch = Path(folder)
             own = {
@@ -71,7 +72,6 @@ class Bouncer:
 
     @contextlib.contextmanager
     def _second(self, config: Path, address: Address) -> Iterator[Console]:
-        socket = Path(address.host) / f".s.PGSQL.{address.port}"
         # Until it has read where its log is, it tells what is wrong there.
         told = config.with_name("told")
         with told.open("w") as stream, subprocess.Popen(
@@ -79,10 +79,11 @@ class Bouncer:
             stderr=stream, cwd="/", preexec_fn=die_with_parent,  # noqa: PLW1509 - a module has one thread
         ) as process:  # fmt: skip
             try:
-                await_condition(lambda: socket.exists() or process.poll() is not None, 10)
-                if process.poll() is not None or not socket.exists():
-                    raise OpsError(f"pgbouncer does not take the configuration: {last_words(told)}")
                 with Console(address) as console:
+                    # Its socket is there before anybody listens at it.
+                    await_condition(lambda: answers(console) or process.poll() is not None, 10)
+                    if process.poll() is not None:
+                        raise OpsError(f"pgbouncer does not take the configuration: {last_words(told)}")
                     yield console
             finally:
                 process.kill()
@@ -101,7 +102,7 @@ class Bouncer:
         """Stop it at once: clients lose their connections."""
         # A signal would mean another thing from one version to the next.
         with contextlib.suppress(OpsError):
-            console.ask("SHUTDOWN", seconds)
+            console.send("SHUTDOWN")
         console.close()
         if not await_condition(lambda: not answers(console), seconds):
             raise OpsError(f"{console} did not end within {seconds:g} s; stop it by hand")

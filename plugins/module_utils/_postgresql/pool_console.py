@@ -1,7 +1,7 @@
 # Copyright (c) 2026, boringdb.ops contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One pgbouncer's admin console, and several of them at once: pause with a time-out, resume, reload, show.
+"""One pgbouncer's admin console: what it shows, pause, resume, reload.
 
 The console speaks the simple query protocol only, and PAUSE answers when the last server connection is given back,
 which may be never. So a statement is sent and its answer awaited apart from each other. Whoever waits in vain hangs up
@@ -10,13 +10,12 @@ first and resumes through another connection: to one that still waits, pgbouncer
 
 from __future__ import annotations
 
-import contextlib
 import select
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import Any, Callable
+from typing import Any
 
 from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server import one_line, require_psycopg
@@ -34,6 +33,10 @@ _NOT_PAUSED = ("is not paused", "no such database")
 
 class Unanswered(OpsError):
     """A statement was sent, and its answer did not come in time. It may still be carried out."""
+
+
+class Lost(OpsError):
+    """The connection is gone. Whether the statement was carried out is not known."""
 
 
 @dataclass(frozen=True)
@@ -91,9 +94,21 @@ class Console:
     # --- statements -----------------------------------------------------------------------------------------
 
     def ask(self, statement: str, seconds: float | None = None) -> list[dict[str, str]]:
-        """Send a statement and return the rows of its answer, every value as text."""
+        """Send a statement and return the rows of its answer, every value as text.
+
+        A connection that was held may have gone with a pooler that was restarted since: then it is asked once more. All
+        that is asked so can be done twice.
+        """
+        held = self._connection is not None
+        limit = self.seconds if seconds is None else seconds
+        try:
+            self.send(statement)
+            return self.answer(statement, limit)
+        except Lost:
+            if not held:
+                raise
         self.send(statement)
-        return self.answer(statement, self.seconds if seconds is None else seconds)
+        return self.answer(statement, limit)
 
     def send(self, statement: str) -> None:
         """Send a statement, and wait for nothing."""
@@ -108,7 +123,9 @@ class Console:
 
     def answer(self, statement: str, seconds: float) -> list[dict[str, str]]:
         """The rows of the statement that was sent. Raises Unanswered where they do not come in time."""
-        raw = self._connected().pgconn
+        if self._connection is None:
+            raise Lost(f"{self}: {statement}: the connection is gone")
+        raw = self._connection.pgconn
         until = time.monotonic() + seconds
         rows: list[dict[str, str]] = []
         refusal = ""
@@ -153,9 +170,9 @@ class Console:
             self.close()
             raise Unanswered(f"{self}: {statement}: no answer in time")
 
-    def _lost(self, statement: str, error: Exception) -> OpsError:
+    def _lost(self, statement: str, error: Exception) -> Lost:
         self.close()
-        return OpsError(f"{self}: {statement}: {one_line(error)}")
+        return Lost(f"{self}: {statement}: {one_line(error)}")
 
     # --- what it shows --------------------------------------------------------------------------------------
 
@@ -221,71 +238,3 @@ def _rows(result: Any) -> list[dict[str, str]]:
         {name: (result.get_value(row, column) or b"").decode() for column, name in enumerate(names)}
         for row in range(result.ntuples)
     ]
-
-
-def pause_all(consoles: Sequence[Console], databases: Sequence[str], seconds: float) -> None:
-    """Pause the databases on all poolers at the same time. What was paused before is waited for all the same.
-
-    Where one does not get there in time, all are resumed, and OpsError says what held each.
-    """
-    until = time.monotonic() + seconds
-    failures: list[str] = []
-    for database in databases:
-        failures = failures or _paused_together(consoles, database, until, seconds)
-    if failures:
-        try:
-            resume_all(consoles, databases)
-        except OpsError as exc:
-            raise OpsError(f"{'; '.join(failures)}; and not all could be resumed: {exc}") from exc
-        raise OpsError(f"{'; '.join(failures)}; all were resumed")
-
-
-def _paused_together(consoles: Sequence[Console], database: str, until: float, seconds: float) -> list[str]:
-    statement = f"PAUSE {quoted(database)}"
-    failures, sent = [], []
-    for console in consoles:
-        try:
-            console.send(statement)
-            sent.append(console)
-        except OpsError as exc:
-            failures.append(str(exc))
-    for console in sent:
-        try:
-            console.answer(statement, max(0.0, until - time.monotonic()))
-            if not console.paused(database):
-                failures.append(f"{console}: {statement}: somebody has resumed it meanwhile")
-        except Unanswered:
-            why = "who holds it can't be told"
-            with contextlib.suppress(OpsError):
-                why = console.holders(database)
-            failures.append(f"{console}: {statement} did not end within {seconds:g} s: {why}")
-        except OpsError as exc:
-            told = str(exc)
-            if "already suspended/paused" in told:
-                told += " (somebody has paused the whole pooler: RESUME it on its console first)"
-            failures.append(told)
-    return failures
-
-
-def resume_all(consoles: Sequence[Console], databases: Sequence[str]) -> dict[str, list[str]]:
-    """Resume the databases on all poolers, also when some fail; returns what was paused, by pooler."""
-    return _each(consoles, lambda console: console.resume(databases))
-
-
-def reload_all(consoles: Sequence[Console]) -> None:
-    """Reload all poolers, also when some fail."""
-    _each(consoles, lambda console: console.reload())
-
-
-def _each(consoles: Sequence[Console], does: Callable[[Console], Any]) -> dict[str, Any]:
-    """Do it on every one. Raises OpsError that names all that failed, when every other one has it."""
-    done: dict[str, Any] = {}
-    failures = []
-    for console in consoles:
-        try:
-            done[str(console.address)] = does(console)
-        except OpsError as exc:
-            failures.append(str(exc))
-    if failures:
-        raise OpsError("; ".join(failures))
-    return done

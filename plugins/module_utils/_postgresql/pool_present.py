@@ -24,7 +24,8 @@ from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.pool_boun
     Judged,
     answers,
 )
-from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.pool_console import Console, reload_all
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.pool_console import Console
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.pool_consoles import reload_all
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.scram import made, matches
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server import await_condition
 
@@ -186,9 +187,8 @@ def _stale(config: Path, text: str, auth_file: Path, users: str, outcome: Outcom
     stale = {}
     if read_text(auth_file) != users or _loose(auth_file):
         stale[auth_file] = users
-        before, after = (pool_ini.users_of(auth_file), users) if auth_file.exists() else ({}, users)
-        names = [name for name in re.findall(r'^"((?:[^"]|"")*)"', after, re.MULTILINE)]
-        outcome.diffs.append(_diff(auth_file, "".join(f"{n} …\n" for n in before), "".join(f"{n} …\n" for n in names)))
+        before, after = pool_ini.users_of(auth_file), re.findall(r'^"((?:[^"]|"")*)"', users, re.MULTILINE)
+        outcome.diffs.append(_diff(auth_file, *("".join(f"{name} …\n" for name in names) for names in (before, after))))
     if read_text(config) != text or _loose(config):
         stale[config] = text
         outcome.diffs.append(_diff(config, _redacted(read_text(config)), text))

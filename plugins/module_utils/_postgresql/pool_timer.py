@@ -24,12 +24,8 @@ from ansible_collections.boringdb.ops.plugins.module_utils._core.files import re
 from ansible_collections.boringdb.ops.plugins.module_utils._core.lock import host_lock
 from ansible_collections.boringdb.ops.plugins.module_utils._core.process import alive, born, detach
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import pool_ini
-from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.pool_console import (
-    Address,
-    Console,
-    reload_all,
-    resume_all,
-)
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.pool_console import Address, Console
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.pool_consoles import reload_all, resume_all
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server import await_condition, one_line
 
 try:
@@ -39,6 +35,7 @@ except ImportError:
 
 _LOOK_EVERY_SECONDS = 0.5
 _CONNECT_SECONDS = 2
+_LOCK_SECONDS = 30
 
 
 @dataclass(frozen=True)
@@ -85,67 +82,64 @@ def arm(timer: Timer) -> dict[str, Any]:
 
 
 def disarm(config_file: Path) -> dict[str, Any] | None:
-    """End the process where one waits; returns what the marker said, with `ended` where it has already acted."""
+    """End the process where one waits; returns what the marker said, with `ended` where it has already acted.
+
+    The caller holds the lock of the configuration, without which the process does not act.
+    """
     said = armed(config_file)
     if said is None:
         return None
-    # Either it has not begun to act, or it is finished with it.
-    with host_lock(f"{config_file}.armed", "disarm", 30):
-        said = armed(config_file) or said
-        if said.get("running"):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(said["pid"], signal.SIGKILL)
-        marker(config_file).unlink(missing_ok=True)
+    pid = said["pid"]
+    if said.get("running"):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        await_condition(lambda: not alive(pid), 5)
+    marker(config_file).unlink(missing_ok=True)
     return said
 
 
 def _wait(timer: Timer, token: str) -> None:
     """What the process does."""
-    until = time.time() + timer.seconds
-    said: dict[str, Any] = {"token": token, "pid": os.getpid(), "born": born(os.getpid()), "until": until}
+    said: dict[str, Any] = {"token": token, "pid": os.getpid(), "born": born(os.getpid())}
+    said["until"] = time.time() + timer.seconds
     said["databases"] = list(timer.databases)
     said["candidates"] = [f"{host}:{port}" for host, port in timer.candidates]
     write_atomic(marker(timer.config_file), json.dumps(said))
-    monotonic = time.monotonic() + timer.seconds
-    while (armed(timer.config_file) or {}).get("token") == token:
-        if time.monotonic() >= monotonic:
-            # What stands in the way now may be gone the next time.
+    until = time.monotonic() + timer.seconds
+    while _counts(timer, token):
+        if time.monotonic() >= until:
             try:
-                with host_lock(f"{timer.config_file}.armed", "dead-man's timer", 30):
-                    if (armed(timer.config_file) or {}).get("token") != token:
-                        return
-                    chosen = act(timer)
-                    said.update(ended=time.time(), routed=f"{chosen[0]}:{chosen[1]}")
-                    write_atomic(marker(timer.config_file), json.dumps(said))
+                _act(timer, said)
                 return
             except (OpsError, OSError) as exc:
-                _note(timer, {**said, "problem": one_line(exc)})
-        time.sleep(min(_LOOK_EVERY_SECONDS, max(0.02, monotonic - time.monotonic())))
+                # What stands in the way now may be gone the next time.
+                with contextlib.suppress(OSError):
+                    if _counts(timer, token):
+                        write_atomic(marker(timer.config_file), json.dumps({**said, "problem": one_line(exc)}))
+        time.sleep(min(_LOOK_EVERY_SECONDS, max(0.02, until - time.monotonic())))
 
 
-def _note(timer: Timer, said: dict[str, Any]) -> None:
-    with contextlib.suppress(OSError):
-        if (armed(timer.config_file) or {}).get("token") == said["token"]:
-            write_atomic(marker(timer.config_file), json.dumps(said))
+def _counts(timer: Timer, token: str) -> bool:
+    return (armed(timer.config_file) or {}).get("token") == token
 
 
-def act(timer: Timer) -> tuple[str, int]:
+def _act(timer: Timer, said: dict[str, Any]) -> None:
     """Route to the only server that takes writes and resume. Raises OpsError where there is not exactly one."""
     told = {place: writable(place, timer.databases[0], timer) for place in timer.candidates}
     found = [place for place, word in told.items() if word == "writable"]
     if len(found) != 1:
         words = ", ".join(f"{host}:{port} {word}" for (host, port), word in told.items())
         raise OpsError(f"{len(found)} servers take writes, not one ({words}); the pause is left alone")
-    for database in timer.databases:
-        route(timer.config_file, database, *found[0])
-    consoles = [Console(address) for address in timer.consoles]
-    try:
+    with host_lock(str(timer.config_file), "dead-man's timer", _LOCK_SECONDS), contextlib.ExitStack() as stack:
+        if not _counts(timer, said["token"]):
+            return
+        for database in timer.databases:
+            route(timer.config_file, database, *found[0])
+        consoles = [stack.enter_context(Console(address)) for address in timer.consoles]
         reload_all(consoles)
         resume_all(consoles, timer.databases)
-    finally:
-        for console in consoles:
-            console.close()
-    return found[0]
+        ended = {"ended": time.time(), "routed": f"{found[0][0]}:{found[0][1]}"}
+        write_atomic(marker(timer.config_file), json.dumps({**said, **ended}))
 
 
 def writable(place: tuple[str, int], database: str, timer: Timer) -> str:

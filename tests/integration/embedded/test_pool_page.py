@@ -61,7 +61,7 @@ def make_pooler(pg_root: Path) -> Iterator[Callable[..., Pooler]]:
 def conninfo(*poolers: Pooler) -> str:
     """The page's connection string, with these poolers in it."""
     [text] = blocks("text")
-    hosts, ports = ",".join("127.0.0.1" for _ in poolers), ",".join(str(one.port) for one in poolers)
+    hosts, ports = ",".join(["127.0.0.1"] * len(poolers)), ",".join(str(one.port) for one in poolers)
     text = text.replace("host=pool1.example.com,pool2.example.com", f"host={hosts}").replace("6432,6432", ports)
     assert "example" not in text
     return f"{text.strip()} user=app dbname=shop password='{APP}'"
@@ -162,5 +162,5 @@ def test_the_servers_own_limits_hold_through_a_pooler(make_pooler: Callable[...,
         idle.execute("SELECT 1")
         # The only connection that the account may have is in use, until the server ends it.
         assert other.execute("SELECT 2").fetchone() == (2,)
-        with pytest.raises(psycopg.OperationalError):
+        with pytest.raises(psycopg.Error, match="idle-in-transaction timeout"):
             idle.execute("SELECT 3")

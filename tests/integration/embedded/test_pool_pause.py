@@ -14,10 +14,8 @@ from typing import Any
 
 import pytest
 from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError
-from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.pool_console import (
-    Address,
-    Console,
-    Unanswered,
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.pool_console import Address, Console, Unanswered
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.pool_consoles import (
     pause_all,
     reload_all,
     resume_all,
@@ -206,6 +204,18 @@ def test_a_pooler_that_somebody_paused_as_a_whole_is_told_apart(make_pooler: Cal
         assert "somebody has paused the whole pooler" in told
         console.ask("RESUME")
     assert pooler.sql("SELECT 1") == 1
+
+
+def test_a_console_that_is_held_outlives_a_restart_of_its_pooler(make_pooler: Callable[..., Pooler]) -> None:
+    pooler = make_pooler()
+    with Console(over_the_network(pooler)) as console:
+        pause_all([console], ["shop"], 5)
+        pooler.module("restarted")
+        # A pause does not outlive it.
+        assert console.resume(["shop"]) == []
+        pooler.module("stopped")
+        with pytest.raises(OpsError, match="does not let pool_admin in"):
+            console.resume(["shop"])
 
 
 def test_one_that_is_down_says_so(make_pooler: Callable[..., Pooler]) -> None:

@@ -84,8 +84,8 @@ def paused(estate: Estate, pooler: str, *ports: int) -> list[str]:
 
 
 def resumed(estate: Estate, pooler: str) -> bool:
-    """Whether both of its processes let clients go on."""
-    return paused(estate, pooler, 6433, 6434) == ["0", "0"]
+    """Whether it lets clients go on."""
+    return paused(estate, pooler) == ["0"]
 
 
 def module(estate: Estate, host: str, fails: bool = False, **options: Any) -> str:
@@ -112,7 +112,7 @@ def test_clients_come_in_and_a_second_run_changes_nothing(estate: Estate) -> Non
     assert "/ (2 hosts * 1 processes * 1 databases)" in told
     for host in POOLERS:
         assert through(estate, host, "SELECT current_user || pg_is_in_recovery()") == "appfalse"
-        assert "authentication failed" in client(estate, "pol2", host, "SELECT 1", user="nobody_there").stderr
+        assert client(estate, "pol2", host, "SELECT 1", user="nobody_there").returncode != 0
         assert estate.on(host, "ps -o user= -C pgbouncer").split() == ["postgres"]
         assert estate.on(host, "systemctl is-enabled pgbouncer").strip() == "enabled"
         pid = estate.on(host, "systemctl show -p MainPID --value pgbouncer").strip()
@@ -199,7 +199,7 @@ def test_a_host_that_vanished_leaves_no_other_paused(estate: Estate) -> None:
     try:
         done = estate.attempt("pool", "-e", "cluster=goods", "-e", "pool_state=paused", "-e", "pool_timeout=2")
         assert done.returncode != 0
-        assert "all others were resumed: polb: " in " ".join(done.stdout.split())
+        assert re.search(r"polb +: .*unreachable=1", done.stdout), done.stdout[-2000:]
         assert paused(estate, "pola") == ["0"]
     finally:
         estate.lab("heal", "polb")
@@ -214,8 +214,9 @@ def test_several_processes_share_the_port_and_have_a_console_each(estate: Estate
     for host in POOLERS:
         assert len(estate.on(host, "pgrep -x pgbouncer").split()) == 2
         served: set[str] = set()
-        for _number in range(40):
-            assert through(estate, host) == "app"
+        words = f"host={estate.addresses[host]} port=6432 user=app dbname=shop sslmode=require"
+        once = f"PGPASSWORD='{APP}' psql -XAtq '{words}' -c 'SELECT current_user'"
+        assert estate.on("pol2", f"for number in $(seq 40); do {once}; done").split() == ["app"] * 40
         for port in (6433, 6434):
             stats = through(estate, host, "SHOW STATS", user="pool_admin", dbname="pgbouncer", port=port)
             served |= {str(port) for line in stats.splitlines() if line.startswith("shop|")}
@@ -237,6 +238,25 @@ def test_one_process_of_another_host_pauses_all_consoles(estate: Estate) -> None
     assert [paused(estate, host, 6433, 6434) for host in POOLERS] == [["0", "0"], ["0", "0"]]
 
 
+def test_after_a_boot_all_processes_are_there_again(estate: Estate) -> None:
+    estate.lab("kill", "pola")
+    estate.lab("start", "pola")
+    await_(lambda: client(estate, "pol2", "pola", "SELECT 1").returncode == 0, "a client after the boot")
+    assert len(estate.on("pola", "pgrep -x pgbouncer").split()) == 2
+    assert "failed" not in estate.on("pola", "systemctl list-units --failed --plain --no-legend '*pgbouncer*'")
+
+
+def test_back_to_one_process_nothing_is_left_of_the_others(estate: Estate) -> None:
+    describe(estate, **TLS)
+    estate.play("pool", cluster="goods")
+    for host in POOLERS:
+        assert len(estate.on(host, "pgrep -x pgbouncer").split()) == 1
+        units = "systemctl list-units --plain --no-legend 'boringdb-pgbouncer*'; ls /etc/systemd/system/*.wants"
+        assert "boringdb-pgbouncer" not in estate.on(host, units)
+        assert through(estate, host, sslmode="require") == "app"
+    assert set(changed(estate.play("pool", cluster="goods")).values()) == {0}
+
+
 def test_the_timer_lets_clients_go_on_after_a_failover(estate: Estate) -> None:
     """Whoever paused is gone; the old primary is off; the new one is promoted by hand."""
     # Long enough for the next two steps on a slow machine: a timer that acts before them lets clients in again.
@@ -249,13 +269,6 @@ def test_the_timer_lets_clients_go_on_after_a_failover(estate: Estate) -> None:
         await_(partial(resumed, estate, host), f"the end of the pause on {host}", 200)
         address = through(estate, host, "SELECT host(inet_server_addr())")
         assert address == estate.addresses["pol2"]
-    told = " ".join(estate.play("pool", "-e", "pool_state=disarmed", cluster="goods").split())
+    done = estate.attempt("pool", "-e", "cluster=goods", "-e", "pool_state=disarmed")
+    told = " ".join((done.stdout + done.stderr).split())
     assert f"the timer had acted: it routed to {estate.addresses['pol2']}:5432 and resumed" in told
-
-
-def test_after_a_boot_all_processes_are_there_again(estate: Estate) -> None:
-    estate.lab("kill", "pola")
-    estate.lab("start", "pola")
-    await_(lambda: client(estate, "pol2", "pola", "SELECT 1").returncode == 0, "a client after the boot")
-    assert len(estate.on("pola", "pgrep -x pgbouncer").split()) == 2
-    assert "failed" not in estate.on("pola", "systemctl list-units --failed --plain --no-legend '*pgbouncer*'")
