@@ -21,9 +21,8 @@ from ansible_collections.boringdb.ops.plugins.module_utils._core.module import O
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import lsn
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import switchover_account as account
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import switchover_fence as fence
-from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.pool_console import (
-    Address,
-    Console,
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.pool_console import Address, Console
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.pool_consoles import (
     pause_all,
     reload_all,
     resume_all,
