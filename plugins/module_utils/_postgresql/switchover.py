@@ -41,7 +41,9 @@ def switchover(params: Params, check_mode: bool) -> Outcome:
         preflight.require(fits, f"console {one['host']!r} {one['port']} is none", "give its address and port")
     port = params["candidate_port"]
     preflight.require(0 < port < 65536, f"candidate_port {port} is none", "give one from 1 to 65535")
-    preflight.require(params["candidate_host"] != "", "candidate_host is empty", "give the address of the candidate")
+    preflight.require(params["candidate_host"] != "", "candidate_host is empty", "give the candidate's address")
+    for name in ("name", "candidate", "candidate_host") if params["state"] == "moved" else ():
+        preflight.require(params[name] is not None, f"state moved needs {name}", f"set {name}")
     preflight.done()
     act = {
         "seen": _seen,
