@@ -87,6 +87,24 @@ def test_a_pause_that_does_not_end_is_taken_back(pair: Pooled) -> None:
     assert pair.records()[-1]["verdict"] != "verified"
 
 
+def test_a_pooler_that_can_not_be_made_ready_ends_it_before_anything_is_stopped(pair: Pooled) -> None:
+    """Its timer could not ask the servers: the slot that was made for the switchover goes again."""
+    old = pair.primary()
+    started = pair.sql("SELECT pg_postmaster_start_time()", old)
+    candidate = {"db1": "db2", "db2": "db1"}[old]
+    config = pair.home / "pool1/pgbouncer.ini"
+    text = config.read_text()
+    config.write_text(text.replace("auth_user = ", "; auth_user = "))
+    try:
+        told = pair.refused(candidate)
+    finally:
+        config.write_text(text)
+    assert "nothing was switched: pool1: " in told and "no auth_user" in told
+    assert pair.sql("SELECT pg_postmaster_start_time()", old) == started
+    pair.converged(old)
+    pair.settled(old)
+
+
 def test_a_worker_killed_behind_the_fence_and_the_same_command_again(pair: Pooled) -> None:
     """Clients are held meanwhile. Nothing that was acknowledged is lost."""
     old = pair.primary()
