@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from embedded_servers import children
 from estate import Estate
 from estate_runs import Played, await_
 from pool_ground import program
@@ -140,12 +139,3 @@ def frozen(pid: int) -> Iterator[None]:
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGCONT)
-
-
-def startup_of(pair: Pair, host: str) -> int:
-    """The process that replays."""
-    for pid in children(pair.postmaster(pair.server(host)["data_dir"])):
-        with contextlib.suppress(OSError):
-            if b"startup" in Path(f"/proc/{pid}/cmdline").read_bytes():
-                return pid
-    raise AssertionError("no startup process runs")

@@ -13,7 +13,7 @@ import pytest
 from estate_runs import await_, kill, parent
 from holds import bin_dir, held
 from pool_ground import program
-from switchover_ground import POOLER, SECRET, Pair, changed
+from switchover_ground import POOLER, SECRET, Pair, changed, frozen
 
 
 class Pooled(Pair):
@@ -127,6 +127,50 @@ def test_a_worker_killed_behind_the_fence_and_the_same_command_again(pair: Poole
     pair.converged(candidate)
     pair.settled(candidate)
     assert pair.records()[-1]["measurements"]["primary_before"] == old
+
+
+def test_a_worker_killed_while_it_pauses_and_the_same_command_again(pair: Pooled) -> None:
+    """Its file has the new route by then, and the pooler itself the old one."""
+    old = pair.primary()
+    candidate = {"db1": "db2", "db2": "db1"}[old]
+    given = {"switchover_candidate": candidate, "pool_program": program(), **POOLER}
+    where = {"host": "127.0.0.1", "port": pair.port + 7, "user": "probe", "password": SECRET, "dbname": "postgres"}
+    with psycopg.connect(**where) as client:
+        client.execute("SELECT 1")
+        waits = {"switchover_pause_timeout": 100, "switchover_transaction_seconds": 600}
+        running = pair.begin("switchover", **given, **waits)
+        await_(lambda: pair.shown()["paused"] != "0", "the pause", 180)
+        kill(pair.process("AnsiballZ_switchover"))
+        assert running.end(200).code != 0
+        assert client.execute("SELECT 2").fetchone() == (2,)
+    assert pair.primary() == old
+    pair.switched(candidate)
+    pair.converged(candidate)
+    pair.settled(candidate)
+
+
+def test_a_worker_killed_before_the_route_and_the_same_command_again(pair: Pooled) -> None:
+    """The candidate is the primary, and clients are still held before the old one."""
+    old = pair.primary()
+    candidate = {"db1": "db2", "db2": "db1"}[old]
+    pooler = int((pair.home / "pool1/pgbouncer.pid").read_text())
+    with pair.writers("unrouted", **pair.through()):
+        with held(pair, "pg_controldata") as hold:
+            running = pair.begin(
+                "switchover", switchover_candidate=candidate, db_bin_dir=bin_dir(pair), pool_program=program(), **POOLER
+            )
+            await_(hold.at.exists, "the fence", 180)
+            worker = parent(hold.reached())
+            with frozen(pooler):
+                hold.release()
+                await_(lambda: pair.sql("SELECT pg_is_in_recovery()", candidate) == "f", "the promotion")
+                kill(worker)
+        assert running.end(200).code != 0
+        assert (pair.shown()["paused"], pair.shown()["port"]) != ("0", str(pair.server(candidate)["port"]))
+        output = pair.switched(candidate)
+        assert "what an earlier run left is finished" in " ".join(output.split())
+    pair.converged(candidate)
+    pair.settled(candidate)
 
 
 def test_a_controller_that_is_killed_leaves_the_worker_and_the_same_command_finishes(pair: Pooled) -> None:
