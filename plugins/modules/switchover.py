@@ -199,9 +199,7 @@ member:
   returned: with O(state=seen)
   type: dict
 situation:
-  description:
-    - V(begin) where all is as usual, V(finish) where the candidate is the primary already.
-    - V(forward) or V(back) where an earlier run was killed between closing the old primary and promoting.
+  description: V(begin), V(finish), and V(forward) or V(back) where an earlier run was killed behind the fence.
   returned: with O(state=planned)
   type: str
 old:
@@ -227,9 +225,7 @@ unfinished:
   returned: with O(state=planned)
   type: bool
 stall_ms:
-  description:
-    - From the pause of the poolers to their release, in milliseconds.
-    - Without poolers, from the shutdown to the first write on the new primary.
+  description: From the poolers' pause to their release, or from the shutdown to the first write, in milliseconds.
   returned: with O(state=moved)
   type: float
   sample: 97.4
