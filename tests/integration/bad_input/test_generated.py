@@ -56,6 +56,7 @@ def right(word: str, home: Path) -> dict[str, Any]:
         "restart": server,
         "restore_in_place": {**server, **repository, "state": "planned"},
         "restore": {**server, **repository},
+        "switchover": {**server, "candidate_host": "127.0.0.1"},
         "tls": {**server, "certificate_file": f"{home}/server.crt", "key_file": f"{home}/server.key"},
         "verify": server,
     }.get(word, server)
@@ -155,6 +156,13 @@ def meant(word: str, home: Path) -> list[Case]:
         routed = {"state": "routed", "database": ["shop"]}
         found += [{**routed, "server_host": ""}, {**routed, "server_host": "a", "server_port": 0}]
         found += [{"state": "armed", "candidates": []}]
+    if word == "switchover":
+        found += [{name: 0} for name in ("pause_timeout", "replay_timeout", "timeout", "candidate_port")]
+        found += [{name: -1} for name in ("max_lag_bytes", "max_archive_backlog", "transaction_seconds")]
+        found += [{"consoles": [{"host": host, "port": port}]} for host, port in (("", 1), ("a", 0), ("a", 65536))]
+        found += [{"candidate_host": ""}]
+        moved = {"state": "moved", "name": "db1", "candidate": "db2"}
+        found += [{**moved, "candidate_host": None}, {"state": "planned", "members": {}, "candidate": "db2"}]
     if word == "pool_server":
         found += [{"databases": databases} for databases in ([], [""], ["a\nb"], ["a" * 64])]
         found += [{"auth_user": user} for user in NAMES] + [{"auth_password": secret} for secret in ("", "a\nb")]

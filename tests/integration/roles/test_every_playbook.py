@@ -36,6 +36,7 @@ ACTS: dict[str, dict[str, Any]] = {
     "extract": {"extract_database": "postgres", "extract_table": "public.stock", "extract_dest": "/nowhere/stock.dump"},
     "restore": {"confirm": "orders"},
     "restore_drill": {},
+    "switchover": {"switchover_candidate": "db2"},
 }
 #: It writes units, for which systemd is needed: tests/lab/schedule.
 ON_HOSTS = {"schedule"}

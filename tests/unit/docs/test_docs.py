@@ -38,7 +38,7 @@ PARTS = [
 ]  # fmt: skip
 OPERATIONS = [
     "access", "backup", "config", "config_drift", "decommission", "dump", "extract", "instance", "pool", "provision",
-    "replica", "restart", "restore", "restore_drill", "schedule", "tablespace", "tls",
+    "replica", "restart", "restore", "restore_drill", "schedule", "switchover", "tablespace", "tls",
 ]  # fmt: skip
 #: What a playbook's header says. The last two may stand in one line.
 HEADER = {
