@@ -6,6 +6,7 @@ usage: demo.py up|down      Its own folder is BORINGDB_HOME, by default /var/tmp
 from __future__ import annotations
 
 import base64
+import fcntl
 import json
 import os
 import re
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import TextIO
 
 REPO = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPO))
@@ -24,6 +26,7 @@ HOME = Path(os.environ.get("BORINGDB_HOME") or f"/var/tmp/boringdb-demo-{os.getu
 EVIDENCE = HOME.with_name(HOME.name + ".evidence")
 SECRETS = HOME.with_name(HOME.name + ".secrets")
 LOG = HOME.with_name(HOME.name + ".log")
+LOCK = HOME.with_name(HOME.name + ".lock")
 PLAY = re.compile(r"^PLAY \[(.*)\] \*")
 FAILED = re.compile(r"^(fatal: .*|\[ERROR\].*)$")
 
@@ -53,9 +56,20 @@ def clear() -> None:
     LOG.unlink(missing_ok=True)
 
 
+def alone() -> TextIO:
+    """Hold the demo's folder until this process ends, which ends at once where another one holds it."""
+    lock = LOCK.open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        sys.exit(f"demo: another one runs in {HOME}; wait for its end, or name another folder with BORINGDB_HOME")
+    return lock
+
+
 def down() -> int:
     """Remove everything the demo made and say so; returns the exit code."""
     clear()
+    LOCK.unlink(missing_ok=True)
     print("demo: nothing is left")
     return 0
 
@@ -98,6 +112,7 @@ def last_record() -> dict[str, object]:
 
 def up() -> int:
     """Run the demo from nothing; returns the exit code."""
+    _held = alone()
     clear()
     print("demo: a primary, a replica and a drill host, as plain processes", flush=True)
     code = run_playbook()
