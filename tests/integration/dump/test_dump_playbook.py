@@ -130,6 +130,16 @@ def test_the_primary_is_dumped_for_want_of_a_replica_and_nothing_runs_is_said(gr
         ground.start()
 
 
+def test_the_primary_is_dumped_where_the_replica_s_host_does_not_answer(ground: Estate) -> None:
+    gone = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
+    inventory = ground.logs / "gone.json"
+    inventory.write_text(json.dumps({"embedded": {"children": {"orders": {"hosts": {"db2": gone}}}}}))
+    before = labels(ground)
+    done = ground.play("dump", "-i", str(inventory), **given(ground))
+    assert done.code == 0, done.output[-3000:]
+    assert labels(ground)[-1] not in before
+
+
 def test_extract_loads_a_schema_of_the_dump(ground: Estate) -> None:
     own = {"dump_path": str(ground.home / "dumps"), "extract_from_dump": labels(ground)[0], "extract_database": "shop",
            "extract_schema": "ledger", "extract_as_schema": "by_playbook", "extract_privileges": True}  # fmt: skip
