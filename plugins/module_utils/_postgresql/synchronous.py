@@ -41,6 +41,12 @@ class Quorum:
         """The shape that modules return."""
         return {**asdict(self), "names": list(self.names)}
 
+    def same_as(self, other: Quorum | None) -> bool:
+        """Whether both wait for the same: among any of several their order means nothing."""
+        if other is None or self.method == other.method == "first":
+            return self == other
+        return (self.method, self.number, sorted(self.names)) == (other.method, other.number, sorted(other.names))
+
     def without(self, name: str) -> Quorum:
         """The same with one standby fewer."""
         return Quorum(self.method, self.number, tuple(one for one in self.names if one != name))
@@ -69,7 +75,7 @@ def synchronous(server: Server, params: Params, check_mode: bool) -> Outcome:
             raise OpsError(f"the server on port {server.port} is a replica; commits wait on the primary")
         wanted = _wanted(current, params)
         level_stale = params["commit"] not in (None, level) and bool(str(wanted))
-        stale = parse(current) != (wanted if str(wanted) else None)
+        stale = not wanted.same_as(parse(current)) if str(wanted) else parse(current) is not None
         outcome = Outcome(
             stale or level_stale,
             {"synchronous": wanted.facts() if str(wanted) else None},

@@ -109,6 +109,8 @@ def test_another_clusters_name_is_no_proof_of_it(estate: Estate) -> None:
     own = {
         "restore_drill_tool": "native", "restore_drill_backup_path": str(estate.backups),
         "restore_drill_wal_path": str(estate.wal), "restore_drill_bin_dir": str(programs()),
+        # Where the source is not asked, nobody can tell that it was idle since.
+        "db_rpo_seconds": 86400,
     }  # fmt: skip
     done = estate.play("restore_drill", **{**own, "cluster": "mistyped"})
     assert done.code == 2

@@ -54,3 +54,19 @@ def test_a_delay(text: str, expected: int) -> None:
 def test_no_delay(text: str) -> None:
     with pytest.raises(ValueError, match="is no time such as 4h"):
         delay_ms(text)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("ANY 1 (s2, s1)", "ANY 1 (s1, s2)", True),
+        ("FIRST 1 (s2, s1)", "FIRST 1 (s1, s2)", False),
+        ("FIRST 1 (s1)", "s1", True),
+        ("ANY 1 (s1, s2)", "ANY 2 (s1, s2)", False),
+        ("ANY 1 (s1, s2)", "FIRST 1 (s1, s2)", False),
+        ("ANY 1 (s1, s2)", "", False),
+    ],
+)
+def test_the_order_counts_only_where_the_engine_heeds_it(one: str, other: str, same: bool) -> None:
+    quorum = parse(one)
+    assert quorum and quorum.same_as(parse(other)) is same
