@@ -132,7 +132,7 @@ class RestoreDrill(Operation):
     def own_misses(self) -> list[str]:
         """The record."""
         copies = self.ground.on(DRILL, "find /var/lib/boringdb/drill -name PG_VERSION 2>/dev/null", False).split()
-        return self.ground.ledger() + [f"left: a copy, {copies[0]}"][: len(copies)]
+        return self.ground.ledger() + [f"left: a copy, {copy}" for copy in copies[:1]]
 
 
 class Restore(Operation):
