@@ -103,8 +103,12 @@ class Ground(Estate):
     # --- what must not be left ------------------------------------------------------------------------------
 
     def names(self) -> set[str]:
-        """Every file's name, moments and numbers left out, so that those of two runs can be compared."""
-        return {_MOMENT.sub("N", name) for name in self._walk()}
+        """Every file's name, moments and numbers left out, so that those of two runs can be compared.
+
+        The data that a restore sets aside is kept as it was: behind a crash, with the crashed server's postmaster.pid.
+        """
+        kept = re.compile(r"\.before-N/postmaster\.pid$")
+        return {name for name in (_MOMENT.sub("N", name) for name in self._walk()) if not kept.search(name)}
 
     def _walk(self) -> Iterator[str]:
         for top in (self.home, self.evidence):
