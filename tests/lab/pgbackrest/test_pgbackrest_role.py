@@ -32,7 +32,8 @@ def estate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Estate]:
         }
         it.describe(groups, backup_repository_host="shoprepo")
         for host in HOSTS:
-            # As a power cut leaves it: half of the package lists, which look fresh, and a note of dpkg's for which apt refuses everything.
+            # As power cuts leave it: a note of dpkg's for which apt refuses everything, and half of the package lists,
+            # which look fresh.
             it.on(host, ": > /var/lib/dpkg/updates/0001; ! apt-get install -qq --dry-run nothing-at-all 2>/dev/null")
             it.on(host, "mkdir -p /var/lib/apt/lists/partial; : > /var/lib/apt/lists/partial/half_InRelease")
             it.on(host, "touch /var/lib/apt/lists; ! apt-cache show pgbackrest 2>/dev/null")
