@@ -6,7 +6,7 @@ PYTHON ?= $(if $(wildcard /usr/bin/python3),/usr/bin/python3,python3)
 VENV := $(CACHE)/venv-$(shell cat requirements.txt | cksum | cut -d' ' -f1)
 DEV := $(CACHE)/venv-dev-$(shell cat requirements.txt requirements-dev.txt | cksum | cut -d' ' -f1)
 LAB := PYTHONPATH=$(CURDIR) $(DEV)/bin/python -m tests.lab
-PYTEST := ANSIBLE_CONFIG=$(CURDIR)/ansible.cfg PATH=$(DEV)/bin:$(CACHE)/pgbouncer/usr/sbin:$$PATH $(DEV)/bin/python -m pytest
+PYTEST := ANSIBLE_CONFIG=$(CURDIR)/ansible.cfg PATH=$(DEV)/bin:$(CACHE)/pgbouncer/usr/sbin:$(CACHE)/haproxy/usr/sbin:$$PATH $(DEV)/bin/python -m pytest
 # Most of a test's time is waiting: two files at a time.
 SPREAD := -n 2 --dist loadfile
 # Their files share hosts, or want a machine without any other lab.
