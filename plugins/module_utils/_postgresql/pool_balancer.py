@@ -104,7 +104,8 @@ class Balancer:
         """Wait until both run with what is on the disk; returns what is known of the members."""
         token, seconds = pool_haproxy.token_of(read_text(self.config_file)), self.params["timeout"]
         if not await_condition(lambda: bool(told := self.told()) and not self.stale(told), seconds, every=0.1):
-            raise OpsError(f"{self.program_file} does not answer on port {self.params['check_port']}; look at its log")
+            words = tail(read_text(self.folder / "check.log")) or "look at its log"
+            raise OpsError(f"{self.program_file} does not answer on port {self.params['check_port']}: {words}")
         if not await_condition(lambda: self.running() == token, seconds, every=0.1):
             raise OpsError(f"HAProxy does not run with {self.config_file} after {seconds} s; look at its log")
         members: list[dict[str, Any]] = self.told().get("members", [])
@@ -125,11 +126,12 @@ class Balancer:
 
     def start(self, told: dict[str, Any]) -> None:
         """Have both run with what is on the disk."""
-        old = self._pid("check.pid")
-        if self.stale(told) and old:
-            os.kill(old, signal.SIGTERM)
-            await_condition(lambda: not alive(old), _SECONDS)
         if not told or self.stale(told):
+            old = self._pid("check.pid")
+            if old:
+                # It keeps nothing, and one that hangs would not hear a milder word.
+                os.kill(old, signal.SIGKILL)
+                await_condition(lambda: not alive(old), _SECONDS)
             detach(self._serve)
         pool_check.save_state(self.params["stats_socket"], self.closed_file, self.state_file)
         if not self.running():

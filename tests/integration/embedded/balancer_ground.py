@@ -10,6 +10,8 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import tempfile
 import time
 import urllib.request
@@ -23,7 +25,7 @@ from embedded_servers import Server, await_, bin_dir
 from replica_ground import ANY, HBA, begin, make_primary
 from verify_ground import module as on_server
 
-from tests.modules import OWNER, ROOT, module
+from tests.modules import OWNER, ROOT, as_owner, module
 from tests.ports import free_ports
 
 APP, CHECK = "for the app only", "for the check only"
@@ -96,6 +98,15 @@ class Balanced:
         self.module("present", **options)
         self.module("started", **options)
         return self
+
+    def start_by_hand(self) -> None:
+        """HAProxy as a unit starts it: first the state, then the program."""
+        at = {name: str(self.folder / name) for name in ("check.py", "sock", "boringdb-closed.state", "state")}
+        given = [str(self.folder / name) for name in ("haproxy.cfg", "haproxy.pid")]
+        for argv in ([sys.executable, *list(at.values())[:1], "--save-state", *list(at.values())[1:]],
+                     [self.program, "-W", "-D", "-f", given[0], "-p", given[1]]):  # fmt: skip
+            with (self.home / "by_hand.log").open("a") as log:
+                subprocess.run([*as_owner(), *argv], check=True, stdout=log, stderr=log, timeout=30, cwd="/")
 
     def pid(self, name: str) -> int:
         """Of `haproxy` or `check`."""
