@@ -61,7 +61,7 @@ kills: $(DEV)/.complete packages ## Kill playbooks at every task boundary: the s
 	PATH=$(DEV)/bin:$$PATH $(DEV)/bin/python -m tests.kills
 
 bench: $(DEV)/.complete packages ## Figures as ratios against the same commands by hand, one JSON line each
-	$(DEV)/bin/python -m tests.bench
+	PATH=$(CACHE)/pgbouncer/usr/sbin:$$PATH $(DEV)/bin/python -m tests.bench
 
 docs: $(DEV)/.complete ## Build the documentation site into build/docs
 	@DEV=$(DEV) tests/lint/docs

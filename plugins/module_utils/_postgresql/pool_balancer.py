@@ -87,7 +87,10 @@ class Balancer:
         """What the program tells; nothing where it does not answer."""
         url = f"http://127.0.0.1:{self.params['check_port']}/"
         direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with contextlib.suppress(OSError, ValueError), direct.open(url, timeout=self.params["check_timeout"] + 2) as answer:
+        with (
+            contextlib.suppress(OSError, ValueError),
+            direct.open(url, timeout=self.params["check_timeout"] + 2) as answer,
+        ):
             found: dict[str, Any] = json.loads(answer.read())
             return found
         return {}
@@ -109,7 +112,9 @@ class Balancer:
         if not await_condition(lambda: self.running() == token, seconds, every=0.1):
             raise OpsError(f"HAProxy does not run with {self.config_file} after {seconds} s; look at its log")
         members: list[dict[str, Any]] = self.told().get("members", [])
-        shut = [one for one in members if "password authentication failed" in one["problem"] or "pg_hba" in one["problem"]]
+        shut = [
+            one for one in members if "password authentication failed" in one["problem"] or "pg_hba" in one["problem"]
+        ]
         if shut:
             words = "; ".join(f"{one['name']}: {one['problem']}" for one in shut)
             raise OpsError(f"the check is not let in: {words}; admit {self.params['check_user']} from this host")

@@ -162,8 +162,11 @@ class Check:
             return "is a replica"
         if member.seen.closed:
             return "default_transaction_read_only is on"
-        others = [one.name for one in self.members.values()
-                  if one.seen and one is not member and not (self.silent(one) or one.seen.replica or one.seen.closed)]
+        others = [
+            one.name
+            for one in self.members.values()
+            if one.seen and one is not member and not (self.silent(one) or one.seen.replica or one.seen.closed)
+        ]
         return f"{' and '.join([name, *others])} take writes: end all but one" if others else ""
 
     def reads(self, name: str) -> str:

@@ -159,12 +159,16 @@ def wanted(params: Params) -> Wanted:
     preflight.require(bool(names), "members is empty", "name the cluster's servers")
     preflight.require(len(set(names)) == len(names), "members has a name twice", "give each its own")
     for one in params["members"] or []:
-        preflight.require(bool(_NAME.match(one["name"])), f"{one['name']!r} is no name", "use letters, digits, _, . and -")
+        preflight.require(
+            bool(_NAME.match(one["name"])), f"{one['name']!r} is no name", "use letters, digits, _, . and -"
+        )
         sound = bool(one["host"]) and not re.search(r"[\s\x00-\x1f]", one["host"]) and 0 < one["port"] < 65536
         preflight.require(sound, f"member {one['name']} has no host and port", "give its address, and 1 to 65535")
     ports = [params[name] for name in ("port", "read_port", "check_port")]
     sound = all(0 < port < 65536 for port in ports) and len(set(ports)) == len(ports)
-    preflight.require(sound, f"ports {', '.join(map(str, ports))}", "give three of 1 to 65535 for port, read_port, check_port")
+    preflight.require(
+        sound, f"ports {', '.join(map(str, ports))}", "give three of 1 to 65535 for port, read_port, check_port"
+    )
     for name, least in (("max_lag", 0.1), ("check_interval", 0.1), ("check_timeout", 0.5), ("max_clients", 1)):
         preflight.require(params[name] >= least, f"{name} is {params[name]}", f"give {least} or more")
     preflight.require(
@@ -176,8 +180,12 @@ def wanted(params: Params) -> Wanted:
     sound = bool(password) and not re.search(r"[\x00-\x1f]", password)
     preflight.require(sound, "check_password is none", "give one line of text")
     for name, value in (params["settings"] or {}).items():
-        preflight.require(bool(_SETTING.match(name)), f"{name!r} is no setting", "write it as HAProxy's configuration has it")
-        preflight.require(not re.search(r"[\x00-\x1f]", str(value)), f"{name}: a value is one line", "remove the line break")
+        preflight.require(
+            bool(_SETTING.match(name)), f"{name!r} is no setting", "write it as HAProxy's configuration has it"
+        )
+        preflight.require(
+            not re.search(r"[\x00-\x1f]", str(value)), f"{name}: a value is one line", "remove the line break"
+        )
     config_file = Path(params["config_file"])
     owner = owner_of(config_file)
     preflight.require(
@@ -196,11 +204,18 @@ def _sizes(params: Params, preflight: Preflight) -> list[Figure]:
     figures = [Figure("maxconn", str(clients), "declared: clients of both ports together")]
     if server:
         ground = Ground(
-            int(server["max_connections"]), int(server["superuser_reserved"]), params["kept_free"], 1, params["hosts"], 1
+            int(server["max_connections"]),
+            int(server["superuser_reserved"]),
+            params["kept_free"],
+            1,
+            params["hosts"],
+            1,
         )
         share = ground.budget // max(1, ground.hosts)
         preflight.require(
-            share >= 1, f"{ground.told()} server connections are fewer than {ground.hosts} hosts", "raise max_connections"
+            share >= 1,
+            f"{ground.told()} server connections are fewer than {ground.hosts} hosts",
+            "raise max_connections",
         )
         figures.append(Figure("server maxconn", str(share), f"({ground.told()}) / {ground.hosts} hosts"))
     else:

@@ -76,7 +76,9 @@ class Balanced:
         for name in ("r1", "r2"):
             replica = self._make(name, initdb=False)
             begin(replica, primary)
-            on_server(replica, "config", settings={"fsync": False, "wal_retrieve_retry_interval": "100ms"}, hba=[*HBA, RULE])
+            on_server(
+                replica, "config", settings={"fsync": False, "wal_retrieve_retry_interval": "100ms"}, hba=[*HBA, RULE]
+            )
             replica.psql("SELECT pg_reload_conf()")
         return self
 

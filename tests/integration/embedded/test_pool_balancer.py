@@ -1,7 +1,7 @@
 # Copyright (c) 2026, boringdb.ops contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The module `pool_balancer`: a real HAProxy before a primary and two replicas. The tests go on where the one before ended."""
+"""`pool_balancer`: a real HAProxy before a primary and two replicas. Each test goes on where the one before ended."""
 
 from __future__ import annotations
 
@@ -31,7 +31,9 @@ def test_it_converges_and_each_port_leads_where_it_should(ground: Balanced) -> N
     assert CHECK not in json.dumps(dry["diff"])
     assert list(ground.folder.iterdir()) == []
     figures = {one["name"]: one for one in ground.module("present")["figures"]}
-    assert figures["server maxconn"]["formula"].startswith("(max_connections 100 - superuser_reserved_connections 3 - 10 kept")
+    assert figures["server maxconn"]["formula"].startswith(
+        "(max_connections 100 - superuser_reserved_connections 3 - 10 kept"
+    )
     assert ground.module("started", check=True)["changed"]
     members = ground.module("started")["members"]
     assert [one["name"] for one in members] == ["primary", "r1", "r2"]
@@ -42,9 +44,14 @@ def test_it_converges_and_each_port_leads_where_it_should(ground: Balanced) -> N
     told = [path.read_bytes() for path in ground.folder.iterdir() if path.is_file() and not path.name.endswith(".pass")]
     told += [Path(f"/proc/{ground.pid(name)}/cmdline").read_bytes() for name in ("check", "haproxy")]
     assert not any(CHECK.encode() in one for one in told)
-    rights = "SELECT rolsuper OR rolreplication OR rolcreaterole OR rolcreatedb FROM pg_roles WHERE rolname = 'pool_check'"
+    rights = (
+        "SELECT rolsuper OR rolreplication OR rolcreaterole OR rolcreatedb FROM pg_roles WHERE rolname = 'pool_check'"
+    )
     assert ground.servers["primary"].psql(rights) == "f"
-    assert ground.servers["primary"].psql("SELECT count(*) FROM pg_auth_members WHERE member = 'pool_check'::regrole") == "0"
+    assert (
+        ground.servers["primary"].psql("SELECT count(*) FROM pg_auth_members WHERE member = 'pool_check'::regrole")
+        == "0"
+    )
 
 
 @pytest.mark.parametrize(("options", "says"), [
@@ -58,7 +65,9 @@ def test_nonsense_never_reaches_what_runs(ground: Balanced, options: dict[str, o
     ground.begin()
     before = {path.name: path.read_text() for path in ground.folder.iterdir() if path.suffix in (".cfg", ".json")}
     assert says in ground.module("present", fails=True, **options)["msg"]
-    assert {path.name: path.read_text() for path in ground.folder.iterdir() if path.suffix in (".cfg", ".json")} == before
+    assert {
+        path.name: path.read_text() for path in ground.folder.iterdir() if path.suffix in (".cfg", ".json")
+    } == before
     assert ground.reached() == "primary"
 
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, boringdb.ops contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The playbook `pool` with HAProxy on the embedded ground: dry runs, second runs, what it refuses, and a way for clients."""
+"""The playbook `pool` with HAProxy on the embedded ground: dry runs, second runs, where it leads, what it refuses."""
 
 from __future__ import annotations
 
@@ -60,7 +60,10 @@ def test_it_is_put_before_the_cluster_and_converges(cluster: Estate) -> None:
     with cluster.watched():
         output = cluster.converge("pool", "-vvv", "--diff", **given(pool_max_lag=5))
     told = " ".join(output.split())
-    assert "server maxconn = 87: (max_connections 100 - superuser_reserved_connections 3 - 10 kept free = 87) / 1 hosts" in told
+    assert (
+        "server maxconn = 87: (max_connections 100 - superuser_reserved_connections 3 - 10 kept free = 87) / 1 hosts"
+        in told
+    )
     assert re.search(r"db1 at 127\.0\.0\.1:\d+: writes: yes; reads: is no replica", told)
     assert (in_recovery(cluster, 4), in_recovery(cluster, 5)) == (False, True)
     secret = (Path(cluster.secrets) / "pool_check").read_text().strip()

@@ -102,7 +102,11 @@ def test_a_reload_and_a_restart_of_the_check_end_no_session(estate: Estate) -> N
         assert counts[BALANCER] > 0
         assert "maxconn 700" in estate.on(BALANCER, "cat /etc/haproxy/haproxy.cfg")
         assert answers("after the reload")
-        for command in ("reload haproxy", "restart boringdb-pool-check.service", "kill -s KILL boringdb-pool-check.service"):
+        for command in (
+            "reload haproxy",
+            "restart boringdb-pool-check.service",
+            "kill -s KILL boringdb-pool-check.service",
+        ):
             estate.on(BALANCER, f"systemctl {command}")
             assert reached(estate) == "hp1", command
         # Longer than HAProxy waits for the check.
