@@ -12,9 +12,9 @@ version_added: 0.1.0
 author:
   - boringdb.ops contributors (@boringdb)
 description:
-  - Writes HAProxy's configuration, judged by the program itself before it is in place, and puts a small program beside it
-    that tells HAProxy which member takes writes and which replicas are fresh. What is not known is closed.
-  - That program asks the members by one connection each, which stays, as an account that needs no rights, and answers on
+  - Writes HAProxy's configuration, judged by the program itself before it is in place, and puts a small program beside
+    it that tells HAProxy which member takes writes and which replicas are fresh. What is not known is closed.
+  - That program asks the members by one connection each, which stays, as an account that needs no rights. It answers on
     the loopback address only.
   - Sessions to a member whose role changed are closed.
 extends_documentation_fragment:
@@ -117,7 +117,8 @@ options:
     default: 1
   check_timeout:
     description:
-      - Seconds after which a member that does not answer is asked again on a new connection. After twice of it, it is closed.
+      - Seconds after which a member that does not answer is asked again on a new connection.
+      - After twice of it, it is closed.
     type: float
     default: 2
   check_port:
@@ -158,7 +159,8 @@ options:
   settings:
     description:
       - Lines beside the ones the module writes, by their first words, as V({hard-stop-after: 1h, timeout connect: 5s}).
-      - C(hard-stop-after), C(nbthread), C(log), C(cpu-map) and C(tune.maxpollevents) go to C(global), others to C(defaults).
+      - C(hard-stop-after), C(nbthread), C(log), C(cpu-map) and C(tune.maxpollevents) go to C(global), others to
+        C(defaults).
     type: dict
   server:
     description:

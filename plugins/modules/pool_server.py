@@ -32,8 +32,8 @@ options:
   databases:
     description:
       - The databases that are pooled, by their names on the server.
-      - An empty list is for an account that asks what a server is, as the one of M(boringdb.ops.pool_balancer): it gets no
-        function and no right.
+      - An empty list is for an account that only asks what a server is, as M(boringdb.ops.pool_balancer) has one. It
+        gets no function and no right.
     type: list
     elements: str
     required: true

@@ -92,8 +92,8 @@ class Pair:
         secret = Path(f"{HOME}.secrets/pool_admin").read_text(encoding="utf-8").strip()
         stop = [str(PROGRAMS / "pg_ctl"), "stop", "-s", "-w", "-m", "fast", "-D", str(data)]
         with self.writing() as saw, psycopg.connect(
-            host="127.0.0.1", port=self.port + 7, user="pool_admin", password=secret, dbname="pgbouncer", autocommit=True,
-            prepare_threshold=None,
+            host="127.0.0.1", port=self.port + 7, user="pool_admin", password=secret, dbname="pgbouncer",
+            autocommit=True, prepare_threshold=None,
         ) as console:  # fmt: skip
             self.sql("CHECKPOINT", old)
             self.sql("CHECKPOINT", candidate)

@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import urllib.request
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +121,7 @@ class Balancer:
             raise OpsError(f"the check is not let in: {words}; admit {self.params['check_user']} from this host")
         return members
 
-    # --- without a service manager --------------------------------------------------------------------------------------
+    # --- without a service manager ----------------------------------------------------------------------------------
 
     def _pid(self, name: str) -> int:
         with contextlib.suppress(ValueError, IndexError):
@@ -158,16 +159,21 @@ class Balancer:
         log = os.open(self.folder / "check.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         os.dup2(log, 2)
         python = self.params["check_python"] or sys.executable
-        os.execve(python, [python, str(self.program_file), str(self.check_file)], environment())
+        argv = [python, str(self.program_file), str(self.check_file)]
+        os.execve(python, argv, environment())  # noqa: S606 - an argument list is what is wanted
 
     def stop(self) -> bool:
         """End both; returns whether one ran."""
         found = [pid for pid in (self._pid("haproxy.pid"), self._pid("check.pid")) if pid]
         for pid in found:
             os.kill(pid, signal.SIGTERM)
-            if not await_condition(lambda pid=pid: not alive(pid), self.params["timeout"]):
+            if not await_condition(partial(_gone, pid), self.params["timeout"]):
                 raise OpsError(f"process {pid} did not end; end it by hand")
         return bool(found)
+
+
+def _gone(pid: int) -> bool:
+    return not alive(pid)
 
 
 def pool_balancer(params: Params, check_mode: bool) -> Outcome:

@@ -3,13 +3,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The program on a balancer's host that tells HAProxy who takes writes and which replica is fresh.
 
-It stands alone: the module `pool_balancer` puts it on the host, and it needs psycopg and nothing else of the collection.
+It stands alone: the module `pool_balancer` puts it on the host, where it needs psycopg and nothing of the collection.
 It asks every member by one connection that stays, as an account without any rights, and answers HAProxy on the loopback
 address: `GET /rw/NAME` and `GET /ro/NAME`, 200 or 503 with the cause. What it does not know is a no.
 
 - Writes go to the only member that takes them, and to none while there are two: such rows can't be put together again.
-- A replica is fresh when it has replayed all that the primary had flushed a given time ago, as seen from here: no clock of
-  another host counts, an idle primary makes nobody late, and without a primary everybody is late after that time.
+- A replica is fresh when it has replayed all that the primary had flushed a given time ago, as seen from here: no clock
+  of another host counts, an idle primary makes nobody late, and without a primary everybody is late after that time.
 """
 
 from __future__ import annotations
@@ -86,14 +86,14 @@ class Check:
     def watch(self, member: Member) -> None:
         """Ask one member for ever: whatever happens is a no, and not an end."""
         while True:
-            member.begun = time.monotonic()
+            member.begun, member.cut = time.monotonic(), False
             try:
                 self.ask(member)
-            except Exception as exc:  # noqa: BLE001 - a check that ended would never say yes again
+            except Exception as exc:
                 with self.lock:
                     # One that hung is asked again on a new connection, and what it said before grows old meanwhile.
                     member.seen = member.seen if member.cut else None
-                    member.cut, member.problem = False, " ".join(str(exc).split()) or type(exc).__name__
+                    member.problem = " ".join(str(exc).split()) or type(exc).__name__
                 with contextlib.suppress(Exception):
                     member.connection.close()
                 member.connection = None
@@ -143,7 +143,7 @@ class Check:
                     with contextlib.suppress(Exception), socket.socket(fileno=os.dup(connection.fileno())) as line:
                         line.shutdown(socket.SHUT_RDWR)
 
-    # --- judging: an empty string is a yes, all else is why not ---------------------------------------------------------
+    # --- judging: an empty string is a yes, all else is why not -----------------------------------------------------
 
     def silent(self, member: Member) -> str:
         """Why nothing is known of it."""
@@ -177,17 +177,17 @@ class Check:
             return silent
         if not member.seen.replica:
             return "is no replica"
-        if now - member.streamed > self.max_lag:
-            return "does not stream"
-        if now - member.proven > self.max_lag:
-            return f"lags more than {self.max_lag:g} s" if self.samples else "no primary to compare with"
-        if self.samples:
-            when, where = self.samples[-1]
-            if when > member.seen.answered and where < member.seen.position:
-                return "is ahead of the primary: of another history"
-            if 0 < self.max_lag_bytes < where - member.seen.position:
-                return f"lags {where - member.seen.position} bytes"
-        return ""
+        when, where = self.samples[-1] if self.samples else (0.0, member.seen.position)
+        behind = where - member.seen.position
+        found = {
+            "does not stream": now - member.streamed > self.max_lag,
+            f"lags more than {self.max_lag:g} s": self.samples and now - member.proven > self.max_lag,
+            "no primary to compare with": not self.samples and now - member.proven > self.max_lag,
+            # As the primary had said after this one.
+            "is ahead of the primary: of another history": behind < 0 and when > member.seen.answered,
+            f"lags {behind} bytes": 0 < self.max_lag_bytes < behind,
+        }
+        return next((why for why, holds in found.items() if holds), "")
 
     def answer(self, path: str) -> tuple[int, str]:
         """The status and the word for a path."""

@@ -32,8 +32,8 @@ _GLOBAL = ("hard-stop-after", "nbthread", "log", "tune.maxpollevents", "cpu-map"
 _STATE_WORDS = (
     "be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight srv_iweight "
     "srv_time_since_last_change srv_check_status srv_check_result srv_check_health srv_check_state srv_agent_state "
-    "bk_f_forced_id srv_f_forced_id srv_fqdn srv_port srvrecord srv_use_ssl srv_check_port srv_check_addr srv_agent_addr "
-    "srv_agent_port"
+    "bk_f_forced_id srv_f_forced_id srv_fqdn srv_port srvrecord srv_use_ssl srv_check_port srv_check_addr "
+    "srv_agent_addr srv_agent_port"
 )
 BACKENDS = (("writes", "rw"), ("reads", "ro"))
 _NAME = re.compile(r"[0-9A-Za-z_.-]{1,63}\Z")
@@ -116,8 +116,8 @@ class Wanted:
         for number, (backend, _kind) in enumerate(BACKENDS):
             for place, one in enumerate(self.members, 1):
                 lines.append(
-                    f"{20 + number} {backend} {place} {one['name']} {one['host']} 0 0 1 1 0 1 0 0 6 0 1 1 - {one['port']} "
-                    f"- 0 {self.params['check_port']} 127.0.0.1 - 0"
+                    f"{20 + number} {backend} {place} {one['name']} {one['host']} 0 0 1 1 0 1 0 0 6 0 1 1 - "
+                    f"{one['port']} - 0 {self.params['check_port']} 127.0.0.1 - 0"
                 )
         return "".join(f"{line}\n" for line in lines)
 

@@ -74,7 +74,8 @@ def test_it_is_put_before_the_cluster_and_converges(cluster: Estate) -> None:
 
 
 @pytest.mark.parametrize(("variables", "says"), [
-    ({"pool_check_password": "", "pool_processes": 2}, ["pool_check_password is not set", "pool_processes is for pgbouncer"]),
+    ({"pool_check_password": "", "pool_processes": 2},
+     ["pool_check_password is not set", "pool_processes is for pgbouncer"]),
     ({"pool_state": "paused"}, ["pool_state paused is for pgbouncer"]),
     ({"pool_settings": {"timeout server": "soon"}}, ["HAProxy does not take the configuration", "timeout server"]),
 ], ids=["missing", "state", "setting"])  # fmt: skip
