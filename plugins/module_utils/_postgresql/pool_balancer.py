@@ -112,13 +112,17 @@ class Balancer:
             raise OpsError(f"{self.program_file} does not answer on port {self.params['check_port']}: {words}")
         if not await_condition(lambda: self.running() == token, seconds, every=0.1):
             raise OpsError(f"HAProxy does not run with {self.config_file} after {seconds} s; look at its log")
-        members: list[dict[str, Any]] = self.told().get("members", [])
-        shut = [
-            one for one in members if "password authentication failed" in one["problem"] or "pg_hba" in one["problem"]
-        ]
-        if shut:
-            words = "; ".join(f"{one['name']}: {one['problem']}" for one in shut)
-            raise OpsError(f"the check is not let in: {words}; admit {self.params['check_user']} from this host")
+        members: list[dict[str, Any]] = []
+
+        def let_in() -> bool:
+            members[:] = self.told().get("members", [])
+            return bool(members) and not _shut(members)
+
+        # The account comes to a replica with the WAL; to a delayed one, late.
+        await_condition(let_in, seconds, every=0.1)
+        shut = _shut(members)
+        if shut and not any(one["writes"] == "yes" for one in members):
+            raise OpsError(f"{_told(shut)}; admit {self.params['check_user']} from this host")
         return members
 
     # --- without a service manager ----------------------------------------------------------------------------------
@@ -170,6 +174,20 @@ class Balancer:
             if not await_condition(partial(_gone, pid), self.params["timeout"]):
                 raise OpsError(f"process {pid} did not end; end it by hand")
         return bool(found)
+
+
+def _shut(members: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Those that do not let the check in."""
+    words = ("password authentication failed", "pg_hba")
+    return [one for one in members if any(word in one["problem"] for word in words)]
+
+
+def _told(shut: list[dict[str, Any]]) -> str:
+    return f"the check is not let in: {'; '.join('{name}: {problem}'.format(**one) for one in shut)}"
+
+
+def _warned(members: list[dict[str, Any]]) -> list[str]:
+    return [f"{_told(shut)}; until it is, they are closed"] if (shut := _shut(members)) else []
 
 
 def _gone(pid: int) -> bool:
@@ -226,11 +244,12 @@ def _started(balancer: Balancer, check_mode: bool) -> Outcome:
         if due:
             balancer.start(told)
         members = balancer.await_both()
-    return Outcome(due, {"members": members})
+    return Outcome(due, {"members": members}, warnings=_warned(members))
 
 
 def _settled(balancer: Balancer, check_mode: bool) -> Outcome:
-    return Outcome(False, {"members": [] if check_mode else balancer.await_both()})
+    members = [] if check_mode else balancer.await_both()
+    return Outcome(False, {"members": members}, warnings=_warned(members))
 
 
 def _stopped(balancer: Balancer, check_mode: bool) -> Outcome:

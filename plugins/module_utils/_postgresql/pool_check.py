@@ -250,7 +250,6 @@ class Check:
         held = os.environ.get("LISTEN_PID") == str(os.getpid())
         server = Answering(("127.0.0.1", self.port), Handler, bind_and_activate=not held)
         if held:
-            server.socket.close()
             server.socket = socket.socket(fileno=3)
         for member in self.members.values():
             threading.Thread(target=self.watch, args=(member,), daemon=True).start()
@@ -276,10 +275,7 @@ def command(stats: str, words: str, seconds: float = 5) -> str:
 
 
 def save_state(stats: str, closed: Path, state: Path) -> None:
-    """Leave to the next process what this one knows: without it all members would be taken for alive until asked.
-
-    A member that this one does not know is closed until the first answer, and so are all where none runs.
-    """
+    """Leave to the next process what this one knows. Whom it does not know is closed, and all are where none runs."""
     lines = closed.read_text(encoding="utf-8").splitlines()
     known: dict[tuple[str, str, str, str], str] = {}
     with contextlib.suppress(OSError):
