@@ -75,12 +75,13 @@ def primary(estate: Estate) -> str:
 
 def switchovers(estate: Estate, name: str, count: int) -> list[float]:
     """So many, one after the other, while eight clients write through the pooler and two past it."""
-    account = {"login_user": "probe", "login_password": SECRET, "login_db": "shop", "run": name}
+    account = {"login_user": "probe", "login_password": SECRET, "login_db": "shop"}
     addresses = ",".join(estate.addresses[host] for host in MEMBERS)
     probe(
         estate,
         f"{name}-pooled",
         "started",
+        run=f"{name}-pooled",
         clients=8,
         rate=25,
         timeout=30,
@@ -88,7 +89,8 @@ def switchovers(estate: Estate, name: str, count: int) -> list[float]:
         login_port="6432",
         **account,
     )
-    probe(estate, f"{name}-direct", "started", clients=2, rate=25, login_host=addresses, login_port="5432", **account)
+    direct = {"run": f"{name}-direct", "login_host": addresses, "login_port": "5432"}
+    probe(estate, f"{name}-direct", "started", clients=2, rate=25, **direct, **account)
     stalls = []
     now = primary(estate)
     others = cycle([*MEMBERS[MEMBERS.index(now) + 1 :], *MEMBERS[: MEMBERS.index(now) + 1]])
