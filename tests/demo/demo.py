@@ -125,7 +125,7 @@ def up() -> int:
     print(
         f"demo: {record['verdict']} rto={measured['rto_seconds']}s rpo={measured['rpo_seconds']}s "
         f"rows={measured['rows_checked']} lost={measured['lost_rows']} "
-        f"switchover_stall={moved['measurements']['stall_ms']}ms report={report}"
+        f"switchover_stall={round(moved['measurements']['stall_ms'])}ms report={report}"
     )
     verified = record["verdict"] == moved["verdict"] == "verified"
     proven = verified and measured["lost_rows"] == 0 and measured["probe_rows"] > 0
