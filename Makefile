@@ -6,7 +6,7 @@ PYTHON ?= $(if $(wildcard /usr/bin/python3),/usr/bin/python3,python3)
 VENV := $(CACHE)/venv-$(shell cat requirements.txt | cksum | cut -d' ' -f1)
 DEV := $(CACHE)/venv-dev-$(shell cat requirements.txt requirements-dev.txt | cksum | cut -d' ' -f1)
 LAB := PYTHONPATH=$(CURDIR) $(DEV)/bin/python -m tests.lab
-PYTEST := ANSIBLE_CONFIG=$(CURDIR)/ansible.cfg PATH=$(DEV)/bin:$(CACHE)/pgbouncer/usr/sbin:$$PATH $(DEV)/bin/python -m pytest
+PYTEST := ANSIBLE_CONFIG=$(CURDIR)/ansible.cfg PATH=$(DEV)/bin:$(CACHE)/pgbouncer/usr/sbin:$(CACHE)/haproxy/usr/sbin:$$PATH $(DEV)/bin/python -m pytest
 # Most of a test's time is waiting: two files at a time.
 SPREAD := -n 2 --dist loadfile
 # Their files share hosts, or want a machine without any other lab.
@@ -18,7 +18,7 @@ ROOT_ONLY := test "$$(id -u)" = 0 || { echo "$@: needs root (network namespaces,
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
 
-demo: $(VENV)/.complete ## A primary, a replica, a backup, a drill to a random moment, signed and reported
+demo: $(VENV)/.complete ## A primary, a replica, a backup, a drill to a random moment, a switchover, signed and reported
 	@$(VENV)/bin/python tests/demo/demo.py up
 
 demo-clean: ## Remove everything the demo made
@@ -61,7 +61,7 @@ kills: $(DEV)/.complete packages ## Kill playbooks at every task boundary: the s
 	PATH=$(DEV)/bin:$$PATH $(DEV)/bin/python -m tests.kills
 
 bench: $(DEV)/.complete packages ## Figures as ratios against the same commands by hand, one JSON line each
-	$(DEV)/bin/python -m tests.bench
+	PATH=$(CACHE)/pgbouncer/usr/sbin:$$PATH $(DEV)/bin/python -m tests.bench
 
 docs: $(DEV)/.complete ## Build the documentation site into build/docs
 	@DEV=$(DEV) tests/lint/docs

@@ -30,7 +30,10 @@ attributes:
     platforms: posix
 options:
   databases:
-    description: The databases that are pooled, by their names on the server.
+    description:
+      - The databases that are pooled, by their names on the server.
+      - An empty list is for an account that only asks what a server is, as M(boringdb.ops.pool_balancer) has one. It
+        gets no function and no right.
     type: list
     elements: str
     required: true

@@ -14,7 +14,7 @@ import statistics
 import sys
 from collections.abc import Callable, Iterable
 
-from tests.bench import converge, ground, hosts, native, pgbackrest, s3
+from tests.bench import converge, ground, hosts, native, pgbackrest, s3, switchover
 from tests.bench.ground import in_turn
 from tests.lab import doctor
 
@@ -43,10 +43,15 @@ def main() -> None:
     parser.add_argument("--scale", type=int, default=400, help="pgbench's scale, 15 MB each (default 400: 6 GB)")
     parser.add_argument("--lab-scale", type=int, default=500, help="the same in the lab (default 500: 7.5 GB)")
     parser.add_argument("--s3-scale", type=int, default=300, help="and with the S3 store (default 300: 4.5 GB)")
+    parser.add_argument("--switchovers", type=int, default=10, help="pairs of switchovers, an even number")
+    parser.add_argument("--only-switchovers", action="store_true", help="nothing else")
     parser.add_argument("--pairs", type=int, default=4, help="an even number, so that each begins as often")
     chosen = parser.parse_args()
     # Whoever ends it is cleaned up behind, too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    if chosen.only_switchovers:
+        stalls(chosen.switchovers)
+        return
     try:
         source = ground.Source(chosen.scale)
         line("module_start", native.module_start(source), "s")
@@ -59,7 +64,18 @@ def main() -> None:
         ground.remove()
     for name, value, unit in converge.figures():
         line(name, value, unit)
+    stalls(chosen.switchovers)
     in_the_lab(chosen.lab_scale, chosen.s3_scale, chosen.pairs)
+
+
+def stalls(count: int) -> None:
+    """How long writes stood still in a switchover: p50 and the longest, with the ratios of these."""
+    taken = switchover.stalls(count)
+    if not taken:
+        return
+    for name, of in (("switchover_stall_p50", statistics.median), ("switchover_stall_max", max)):
+        ours, floor = (float(of(one)) for one in zip(*taken))
+        line(name, ours, "ms", floor, round(ours / floor, 3))
 
 
 def in_the_lab(scale: int, s3_scale: int, count: int) -> None:

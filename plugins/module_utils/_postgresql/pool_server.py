@@ -92,7 +92,6 @@ def _refuse(params: Params) -> None:
     preflight.require(
         bool(password) and not re.search(r"[\x00-\x1f]", password), "auth_password is none", "give one line of text"
     )
-    preflight.require(bool(params["databases"]), "databases is empty", "name those that are pooled")
     preflight.done()
 
 

@@ -28,8 +28,9 @@ EXAMPLE = REPO / "inventories/example"
 #: Words whose page is another word's.
 SHARED_PAGE = {
     "backup_info": "backup", "backup_manifest": "verify", "evidence_key": "evidence", "instance_info": "instance",
-    "object_lock": "pgbackrest", "pool_info": "pool", "pool_server": "pool", "postgresql": "provision",
-    "restore_in_place": "restore", "rotate_password": "access", "verify_evidence": "evidence",
+    "object_lock": "pgbackrest", "pool_balancer": "pool", "pool_info": "pool", "pool_server": "pool",
+    "postgresql": "provision", "restore_in_place": "restore", "rotate_password": "access",
+    "verify_evidence": "evidence",
 }  # fmt: skip
 #: The parts of a page of an operation, in their order.
 PARTS = [
@@ -50,7 +51,8 @@ NO_VARIABLES = {
     *SHARED_PAGE, "config_drift_result", "restart_required",
     "backup_bytes", "backup_complete", "backup_dir", "backup_label", "backup_path", "backup_repository",
     "backup_result",
-    "dump_seconds", "pool_admin", "pool_auth", "evidence_heads", "evidence_result", "report_result",
+    "dump_seconds", "pool_admin", "pool_auth", "pool_check", "switchover_stall", "evidence_heads", "evidence_result",
+    "report_result",
 }  # fmt: skip
 FORBIDDEN = {
     "a machine's path": r"(?<![\w.])/(work|root|tmp/bash|process_api)\b",
