@@ -70,8 +70,12 @@ options:
   keyfile:
     description: Its key, a file.
     type: path
+  wait:
+    description: With O(state=seen), whether a member that has data is waited for until it answers.
+    type: bool
+    default: false
   timeout:
-    description: How long V(healthy) waits, in seconds.
+    description: How long waiting may take, in seconds.
     type: int
     default: 60
 """
@@ -125,6 +129,7 @@ def main() -> None:
         "cafile": {"type": "path"},
         "certfile": {"type": "path"},
         "keyfile": {"type": "path", "no_log": False},
+        "wait": {"type": "bool", "default": False},
         "timeout": {"type": "int", "default": 60},
     }
     needs = [("state", "planned", ["name", "peer_url", "members"]), ("state", "joined", ["name", "peer_url"])]

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from ansible_collections.boringdb.ops.plugins.module_utils._patroni.rest import 
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server import await_condition
 
 Seen = Mapping[str, Mapping[str, Any]]
-_STATE = "ETCD_INITIAL_CLUSTER_STATE"
+_STARTED_WITH = {"ETCD_INITIAL_CLUSTER_STATE": "cluster_state", "ETCD_INITIAL_CLUSTER": "initial_cluster"}
 
 
 @dataclass(frozen=True)
@@ -48,12 +49,17 @@ def members_of(api: Api) -> list[dict[str, Any]]:
         answer = api.ask("POST", "/v3/cluster/member/list", {}, 5)
     if not answer.good:
         raise OpsError(f"etcd at {api.url}: {answer.words}")
-    found = answer.json().get("members") or []
-    return [
-        {"id": str(one.get("ID") or ""), "name": str(one.get("name") or ""), "peer_urls": list(one.get("peerURLs") or []),
-         "started": bool(one.get("clientURLs")), "learner": bool(one.get("isLearner"))}
-        for one in found
-    ]  # fmt: skip
+    return [_row(one) for one in answer.json().get("members") or []]
+
+
+def _row(one: Mapping[str, Any]) -> dict[str, Any]:
+    """A member. One that has never been up has not said where clients reach it."""
+    return {
+        "id": str(one.get("ID") or one.get("id") or ""),
+        "name": str(one.get("name") or ""),
+        "peer_urls": list(one.get("peerURLs") or []),
+        "started": bool(one.get("clientURLs")),
+    }
 
 
 def healthy(api: Api) -> bool:
@@ -71,22 +77,42 @@ def _seen(params: Params, check_mode: bool) -> Outcome:
     facts: dict[str, Any] = {
         "has_data": (Path(params["data_dir"]) / "member" / "wal").exists(),
         "cluster_state": "",
+        "initial_cluster": "",
         "answers": False,
         "healthy": False,
         "members": [],
     }
     for line in read_text(params["environment_file"]).splitlines() if params["environment_file"] else []:
         name, _equals, value = line.partition("=")
-        if name.strip() == _STATE:
-            facts["cluster_state"] = value.strip().strip("\"'")
+        if name.strip() in _STARTED_WITH:
+            facts[_STARTED_WITH[name.strip()]] = value.strip().strip("\"'")
+
+    def answers() -> bool:
+        facts.update(_said(params))
+        return bool(facts["answers"])
+
+    if facts["has_data"] and params["wait"]:
+        await_condition(answers, params["timeout"], every=0.2)
+    else:
+        answers()
+    return Outcome(False, {"etcd": facts})
+
+
+def _said(params: Params) -> dict[str, Any]:
+    """What the member of this host says: to clients once it has a quorum, to other members before that."""
     api = _api(params, params["endpoints"][0])
     try:
-        facts["members"] = members_of(api)
-        facts["answers"] = True
-        facts["healthy"] = healthy(api)
+        return {"members": members_of(api), "answers": True, "healthy": healthy(api), "problem": ""}
     except OpsError as exc:
-        facts["problem"] = str(exc)
-    return Outcome(False, {"etcd": facts})
+        problem = str(exc)
+    try:
+        answer = _api(params, params["peer_url"] or "").ask("GET", "/members", seconds=5)
+        rows = json.loads(answer.text) if answer.good else None
+        if isinstance(rows, list):
+            return {"members": [_row(row) for row in rows], "answers": True, "healthy": False, "problem": problem}
+    except (OpsError, ValueError):
+        pass
+    return {"members": [], "answers": False, "healthy": False, "problem": problem}
 
 
 def way_in(name: str, peer_url: str, seen: Seen) -> Entry:
