@@ -35,10 +35,10 @@ NOTE = "boringdb"
 #: What Patroni decides itself, or takes from the member's own file alone: it would be ignored, or fought over.
 OWNED = {
     "listen_addresses": "postgresql.listen", "port": "postgresql.listen", "cluster_name": "scope",
-    "hot_standby": "always on", "wal_log_hints": "always on", "data_directory": "postgresql.data_dir",
-    "config_file": "postgresql.config_dir", "hba_file": "the option hba", "ident_file": "postgresql.pg_ident",
-    "primary_conninfo": "postgresql.authentication.replication", "primary_slot_name": "use_slots",
-    "recovery_target_timeline": "always latest", "synchronous_standby_names": "synchronous_mode",
+    "hot_standby": "always on", "wal_log_hints": "always on", "hba_file": "the option hba",
+    "ident_file": "postgresql.pg_ident", "primary_conninfo": "postgresql.authentication.replication",
+    "primary_slot_name": "use_slots", "recovery_target_timeline": "always latest",
+    "synchronous_standby_names": "synchronous_mode",
 }  # fmt: skip
 
 

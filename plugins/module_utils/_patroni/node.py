@@ -50,7 +50,9 @@ def configuration_of(data_dir: Path) -> Path | None:
         if any(_same(found, data_dir) for found in _DATA_DIR.findall(text)):
             return place
     if unread and (data_dir / "patroni.dynamic.json").exists():
-        raise OpsError(f"Patroni runs {data_dir}, and its configuration can't be read: {', '.join(unread)}; run as its owner")
+        raise OpsError(
+            f"Patroni runs {data_dir}, and its configuration can't be read: {', '.join(unread)}; run as its owner"
+        )
     return None
 
 
@@ -85,15 +87,15 @@ class Node:
     scope: str
     name: str
     api: Api = field(repr=False)
-    etcd: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    namespace: str = "/service/"
 
     @classmethod
     def of(cls, params: Mapping[str, Any]) -> Node:
         """The node that runs the server of a module's options. Raises OpsError where none does."""
         place = configuration_of(Path(params["data_dir"]))
         if place is None:
-            raise OpsError(f"no configuration of Patroni names {params['data_dir']}; is it Patroni that runs this server?")
+            raise OpsError(
+                f"no configuration of Patroni names {params['data_dir']}; is it Patroni that runs this server?"
+            )
         if yaml is None:
             raise OpsError(
                 f"the Python library yaml is missing for {sys.executable}; install the package python3-yaml, "
@@ -110,20 +112,22 @@ class Node:
     @classmethod
     def read(cls, place: Path, content: Any) -> Node:
         """The node of a configuration that was read. Raises OpsError where it lacks what is needed."""
-        rest = content.get("restapi") if isinstance(content, dict) else None
-        lacking = [word for word in ("scope", "name") if not isinstance(content, dict) or not content.get(word)]
-        address = (rest or {}).get("connect_address") or (rest or {}).get("listen")
+        top = content if isinstance(content, dict) else {}
+        rest, ctl = _part(top, "restapi"), _part(top, "ctl")
+        login = _part(rest, "authentication")
+        lacking = [word for word in ("scope", "name") if not top.get(word)]
+        address = rest.get("connect_address") or rest.get("listen")
         if not address:
             lacking.append("restapi.connect_address")
         if lacking:
-            raise OpsError(f"{place} names no {', '.join(lacking)}; what comes by the environment can't be seen: write it there")
-        ctl = content.get("ctl") or {}
-        login = rest.get("authentication") or {}
+            raise OpsError(
+                f"{place} names no {', '.join(lacking)}; what comes by the environment can't be seen: write it there"
+            )
         verified = rest.get("certfile")
         return cls(
             config_file=place,
-            scope=str(content["scope"]),
-            name=str(content["name"]),
+            scope=str(top["scope"]),
+            name=str(top["name"]),
             api=Api(
                 url=f"{'https' if verified else 'http'}://{address}",
                 user=str(login.get("username") or ""),
@@ -133,6 +137,10 @@ class Node:
                 keyfile=str(ctl.get("keyfile") or ""),
                 insecure=bool(ctl.get("insecure")),
             ),
-            etcd=content.get("etcd3") or content.get("etcd") or {},
-            namespace=str(content.get("namespace") or "/service/"),
         )
+
+
+def _part(of: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """A part of a configuration, empty where it is none."""
+    found = of.get(name)
+    return found if isinstance(found, Mapping) else {}
