@@ -14,7 +14,7 @@ author:
 description:
   - What only Patroni has. What it does as plain hosts do (M(boringdb.ops.switchover), M(boringdb.ops.config),
     M(boringdb.ops.restart)) is done by those modules.
-  - Its configuration is found by the server's data directory, and its REST API by that configuration. Nothing is declared.
+  - Its configuration is found by the server's data directory, and its REST API by that configuration.
 extends_documentation_fragment:
   - boringdb.ops.server
   - boringdb.ops.attributes

@@ -69,7 +69,7 @@ def _preflight(params: Params) -> None:
     for name in params["settings"]:
         if name.lower() in OWNED:
             preflight.refuse(f"{name} is Patroni's own ({OWNED[name.lower()]})", "leave it out")
-    preflight.require(not params["reset_auto"], "reset_auto is not for a server that Patroni runs", "ALTER SYSTEM RESET")
+    preflight.require(not params["reset_auto"], "reset_auto is not for what Patroni runs", "ALTER SYSTEM RESET")
     preflight.done()
 
 
@@ -165,7 +165,7 @@ def _await_read(
     # What only a restart changes may stand on the command line, and then nothing is reloaded.
     alone = not set(part) - {"parameters"} and all(_given(server, name) for name in part["parameters"])
     if not alone and not await_condition(lambda: _loaded(server) > before, wait, every=0.1):
-        raise OpsError(f"it is in Patroni's configuration, and {server.data_dir} has not read it after {wait} s: see its log")
+        raise OpsError(f"it is declared, and {server.data_dir} has not read it after {wait} s: see Patroni's log")
     if "pg_hba" not in part:
         return
     with server.connect() as connection:

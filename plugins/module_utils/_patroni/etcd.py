@@ -1,7 +1,7 @@
 # Copyright (c) 2026, boringdb.ops contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""etcd's members: what each says, how one without data comes in, and its way in. Over the JSON gateway of its API (v3)."""
+"""etcd's members: what each says, how one without data comes in, and its way in, by the JSON gateway of its API."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _api(params: Params, url: str) -> Api:
 
 
 def members_of(api: Api) -> list[dict[str, Any]]:
-    """The members as one of them knows them, also while there is no quorum. Raises OpsError where it does not answer."""
+    """The members as one of them knows them. Raises OpsError where it does not answer."""
     answer = api.ask("POST", "/v3/cluster/member/list", {"linearizable": False}, 5)
     if answer.status == 400:
         # The word came with 3.5.
@@ -162,7 +162,7 @@ def _planned(params: Params, check_mode: bool) -> Outcome:
 
 
 def _joined(params: Params, check_mode: bool) -> Outcome:
-    """Have the members let this one in, by whichever of them is well. What an earlier run did is seen, and not done again."""
+    """Have the members let this one in, by any that is well. What an earlier run did is seen, and not done again."""
     api = _well(params)
     rows = members_of(api)
     own = next((row for row in rows if params["peer_url"] in row["peer_urls"]), None)

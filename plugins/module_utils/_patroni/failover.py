@@ -16,8 +16,8 @@ from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server im
 def failover(params: Params, check_mode: bool) -> Outcome:
     """Have a member lead while nobody does. `candidate` is its name in Patroni; `timeout` is in seconds.
 
-    Patroni does so by itself within its ttl, unless it is paused or no member is near enough to the lost leader. While a
-    leader is well this is refused: that is a switchover.
+    Patroni does so by itself within its ttl, unless it is paused or no member is near enough to the lost leader. While
+    a leader is well this is refused: that is a switchover.
     """
     node = Node.of(params)
     cluster = view.look(node.api)
@@ -31,7 +31,8 @@ def failover(params: Params, check_mode: bool) -> Outcome:
     )
     known = ", ".join(one.name for one in cluster.members)
     if preflight.require(chosen is not None, f"Patroni knows no member {candidate!r}", f"its members are {known}"):
-        preflight.require(chosen is not None and chosen.well, f"{candidate} does not run", "start it, or choose another")
+        runs = chosen is not None and chosen.well
+        preflight.require(runs, f"{candidate} does not run", "start it, or choose another")
         preflight.require(
             chosen is not None and not chosen.tag("nofailover"), f"{candidate} has the tag nofailover", "choose another"
         )
@@ -62,9 +63,10 @@ def rejoin(params: Params, check_mode: bool) -> Outcome:
     cluster = view.look(node.api)
     own, leader = cluster.named(node.name), cluster.leader
     preflight = Preflight()
-    preflight.require(leader is not None and leader.well, "nobody leads", "have a leader first, there is nothing to follow")
+    led = leader is not None and leader.well
+    preflight.require(led, "nobody leads", "there is nothing to follow: have a leader first")
     preflight.require(
-        not (leader and leader.name == node.name), f"{node.name} leads", "switch over first; a leader is never cloned anew"
+        not (leader and leader.name == node.name), f"{node.name} leads", "switch over first; a leader is not cloned anew"
     )
     preflight.require(own is not None, f"Patroni has no member {node.name}", "start it: systemctl start patroni")
     preflight.done()

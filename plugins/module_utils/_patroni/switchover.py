@@ -95,7 +95,8 @@ def _possible(members: Members, candidate: str) -> None:
             facts.get("manager") == MANAGER, f"{name} is not run by Patroni, and others are", "bring it under Patroni"
         )
     silent = [name for name, facts in members.items() if not (facts.get("patroni") or {}).get("answers")]
-    preflight.require(not silent, f"Patroni does not answer on {', '.join(silent)}", "start it: systemctl start patroni")
+    told = ", ".join(silent)
+    preflight.require(not silent, f"Patroni does not answer on {told}", "start it: systemctl start patroni")
     primaries = [name for name, facts in members.items() if _primary(facts)]
     told = ", ".join(f"{name} is {facts.get('state')} {facts.get('role')}" for name, facts in members.items())
     preflight.require(len(primaries) < 2, f"there is more than one primary ({told})", "see patronictl list")
@@ -112,7 +113,8 @@ def _patroni(asked: checks.Asked, members: Members, old: str, candidate: str) ->
     """What Patroni itself would refuse, or would do otherwise than it is asked to."""
     own, chosen = members[old]["patroni"], members[candidate]["patroni"]
     scopes = sorted({str(facts["patroni"]["scope"]) for facts in members.values()})
-    asked.ask("patroni_scope", len(scopes) == 1, f"the members are of several scopes: {', '.join(scopes)}", "correct it")
+    told = ", ".join(scopes)
+    asked.ask("patroni_scope", len(scopes) == 1, f"the members are of several scopes: {told}", "correct it")
     asked.ask(
         "patroni_leader", own.get("leader") == own.get("name"),
         f"{old} takes writes, and Patroni's leader is {own.get('leader') or 'nobody'}", "see patronictl list",

@@ -1,10 +1,10 @@
 # Copyright (c) 2026, boringdb.ops contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The move itself, on the leader's host: hold the clients, have Patroni switch over, let them go on with the new leader.
+"""The move itself, on the leader's host: hold the clients, have Patroni switch over, let them go on with the new one.
 
-The lock in the distributed store is the fence: whoever holds it takes writes, and nobody else. So there is no way back to
-be made here. Whether Patroni refused or the answer was lost, clients go on with the member that is seen to take writes.
+The lock in the distributed store is the fence: whoever holds it takes writes, and nobody else. So there is no way back
+to be made here. Whether Patroni refused or the answer was lost, clients go on with who is seen to take writes.
 """
 
 from __future__ import annotations
@@ -158,8 +158,8 @@ class Move:
                 raise self._stays(f"Patroni refuses: {order.refused}")
             raise OpsError(f"Patroni gave up: {order.refused}; {self._left()}", **self.facts)
         why = f" ({order.lost})" if order.lost else ""
-        raise OpsError(f"{chosen.name} takes no writes {seconds} s after the switchover was ordered{why}; {self._left()}",
-                       **self.facts)  # fmt: skip
+        words = f"{chosen.name} takes no writes {seconds} s after the switchover was ordered{why}; {self._left()}"
+        raise OpsError(words, **self.facts)
 
     def _stays(self, words: str) -> OpsError:
         """The old primary goes on; clients are let go."""

@@ -95,7 +95,7 @@ class View:
         found = found or [member for member in self.members if name and member.name == name]
         if len(found) != 1:
             told = ", ".join(f"{member.name} at {member.host}:{member.port}" for member in self.members) or "none"
-            raise OpsError(f"Patroni knows no member at {host}:{port} (its members: {told}; correct db_address or db_port)")
+            raise OpsError(f"Patroni knows no member at {host}:{port}; correct db_address or db_port (it knows {told})")
         return found[0]
 
     def facts(self) -> dict[str, Any]:

@@ -182,7 +182,8 @@ class Move:
                 raise OpsError(
                     f"{candidate} takes writes on timeline {timeline}, no newer than {self.params['timeline']}"
                 )
-        let_go(self.consoles, self.databases, (self.params["candidate_host"], self.params["candidate_port"]), self.phase)
+        wanted = (self.params["candidate_host"], self.params["candidate_port"])
+        let_go(self.consoles, self.databases, wanted, self.phase)
 
     def _left(self) -> str:
         held = "; clients are still held" if self.consoles else ""

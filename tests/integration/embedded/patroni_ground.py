@@ -1,7 +1,7 @@
 # Copyright (c) 2026, boringdb.ops contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A cluster of three that Patroni runs with one etcd, set up by hand: our modules know nothing of it but what they find.
+"""A cluster of three that Patroni runs with one etcd, set up by hand: our modules know of it what they find out.
 
 Debian's packages are unpacked, not installed (tests/packages); Patroni runs with this Python and its psycopg 3.
 """
@@ -117,10 +117,8 @@ class Trio:
                 self.processes[name].kill()
         for server in self.servers.values():
             if server.pid:
-                subprocess.run(
-                    [*as_user(OWNER), str(server.bin_dir / "pg_ctl"), "stop", "-m", "immediate", "-D", str(server.data_dir)],
-                    check=False, capture_output=True, cwd="/",
-                )  # fmt: skip
+                stop = [str(server.bin_dir / "pg_ctl"), "stop", "-m", "immediate", "-D", str(server.data_dir)]
+                subprocess.run([*as_user(OWNER), *stop], check=False, capture_output=True, cwd="/")
         for process in self.processes.values():
             process.kill()
             process.wait(30)

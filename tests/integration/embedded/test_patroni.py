@@ -1,7 +1,7 @@
 # Copyright (c) 2026, boringdb.ops contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where Patroni runs the servers: the same modules find it out, and have it done by Patroni. Real Patroni, real etcd."""
+"""Where Patroni runs the servers, the same modules find it out, and have it done by Patroni. A real one, with etcd."""
 
 from __future__ import annotations
 

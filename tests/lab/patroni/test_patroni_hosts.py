@@ -1,7 +1,7 @@
 # Copyright (c) 2026, boringdb.ops contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Three real hosts, each with etcd (TLS), Patroni and PostgreSQL 15, and a pooler: from nothing through what befalls them."""
+"""Three real hosts with etcd (TLS), Patroni and PostgreSQL 15, and a pooler: from nothing through what befalls them."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ class Ground(ClusterGround):
         """How many acknowledged rows a member lacks."""
         found = self.probe("checked", run=run, login_host=self.estate.addresses[host], login_user="probe",
                            login_password=PROBE, login_db="postgres")  # fmt: skip
-        return int(found["lost"])
+        return int(found["missing"])
 
 
 def await_(condition: Callable[[], bool], what: str, seconds: float = 120) -> float:
@@ -214,10 +214,12 @@ def test_a_pause_is_heard_and_ended(ground: Ground) -> None:
     ground.play("patroni", "-e", "patroni_state=paused")
     assert set(changed(ground.play("patroni", "-e", "patroni_state=paused")).values()) == {0}
     leader = ground.leader()
-    ground.estate.on(leader, "su postgres -c '/usr/lib/postgresql/15/bin/pg_ctl stop -m fast -D /var/lib/postgresql/15/main'")
+    stop = f"/usr/lib/postgresql/15/bin/pg_ctl stop -m fast -D {CLUSTER['db_data_dir']}"
+    ground.estate.on(leader, f"su postgres -c '{stop}'")
     found = ground.module(leader, "instance_info", data_dir=CLUSTER["db_data_dir"])["instance"]
     assert (found["state"], found["patroni"]["paused"]) == ("stopped", True)
-    ground.estate.on(leader, "su postgres -c 'patronictl -c /etc/patroni/config.yml restart --force goods " + leader + "'")
+    again = f"patronictl -c /etc/patroni/config.yml restart --force goods {leader}"
+    ground.estate.on(leader, f"su postgres -c '{again}'")
     ground.play("patroni", "-e", "patroni_state=resumed")
     await_(ground.whole, "all of them")
 

@@ -27,7 +27,8 @@ PAGES = [REPO / "README.md", REPO / "CONTRIBUTING.md", *sorted((REPO / "docs").g
 EXAMPLE = REPO / "inventories/example"
 #: Words whose page is another word's.
 SHARED_PAGE = {
-    "backup_info": "backup", "backup_manifest": "verify", "evidence_key": "evidence", "instance_info": "instance",
+    "backup_info": "backup", "backup_manifest": "verify", "etcd": "patroni", "evidence_key": "evidence",
+    "instance_info": "instance",
     "object_lock": "pgbackrest", "pool_info": "pool", "pool_server": "pool", "postgresql": "provision",
     "restore_in_place": "restore", "rotate_password": "access", "verify_evidence": "evidence",
 }  # fmt: skip
@@ -38,7 +39,7 @@ PARTS = [
 ]  # fmt: skip
 OPERATIONS = [
     "access", "backup", "config", "config_drift", "decommission", "dump", "extract", "instance", "pool", "provision",
-    "replica", "restart", "restore", "restore_drill", "schedule", "switchover", "tablespace", "tls",
+    "patroni", "replica", "restart", "restore", "restore_drill", "schedule", "switchover", "tablespace", "tls",
 ]  # fmt: skip
 #: What a playbook's header says. The last two may stand in one line.
 HEADER = {

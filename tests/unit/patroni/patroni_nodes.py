@@ -1,7 +1,7 @@
 # Copyright (c) 2026, boringdb.ops contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Nodes of Patroni that answer over HTTP as 3.0.2 does: the shapes were captured from a cluster of three on Debian 12."""
+"""Nodes of Patroni that answer over HTTP as 3.0.2 does; the shapes were captured from three hosts of Debian 12."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def _handler(nodes: Nodes, name: str) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
             self.wfile.write(text.encode())
 
-        do_GET = do_POST = do_PATCH = _do  # noqa: N815 - the names that http.server looks for
+        do_GET = do_POST = do_PATCH = _do
 
         def log_message(self, *_words: Any) -> None:
             """Say nothing."""

@@ -17,7 +17,8 @@ NAMES = ("db1", "db2", "db3")
 
 def row(name: str, started: bool = True) -> dict[str, Any]:
     """A member as the others know it."""
-    return {"id": f"id-{name}", "name": name if started else "", "peer_urls": [f"http://{name}:2380"], "started": started}
+    at = [f"http://{name}:2380"]
+    return {"id": f"id-{name}", "name": name if started else "", "peer_urls": at, "started": started}
 
 
 def says(*rows: dict[str, Any], healthy: bool = True, has_data: bool = True) -> dict[str, Any]:

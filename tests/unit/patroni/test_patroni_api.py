@@ -1,7 +1,7 @@
 # Copyright (c) 2026, boringdb.ops contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The answers of Patroni over HTTP, and what is made of them: a switchover, a failover, a pause, a member cloned anew."""
+"""Patroni's answers over HTTP, and what is made of them: a switchover, a failover, a pause, a member cloned anew."""
 
 from __future__ import annotations
 
