@@ -31,8 +31,9 @@ options:
       - V(planned) tells from what all said how this member is to be started, and refuses where that can't be told.
       - V(joined) has the others let this one in. One that has lost its data is removed before.
       - V(healthy) waits until this member can write, which takes a quorum.
+      - V(read) tells what stands at O(key).
     type: str
-    choices: [seen, planned, joined, healthy]
+    choices: [seen, planned, joined, healthy, read]
     default: seen
   engine:
     description: For whom it keeps what is decided.
@@ -44,6 +45,9 @@ options:
     type: list
     elements: str
     required: true
+  key:
+    description: With O(state=read), the key.
+    type: str
   name:
     description: The name of this member.
     type: str
@@ -102,6 +106,10 @@ initial_cluster:
   description: The members as one that joins has to know them.
   returned: with O(state=joined)
   type: str
+value:
+  description: What stands at the key, null where nothing does.
+  returned: with O(state=read)
+  type: str
 members:
   description: The members.
   returned: with O(state=healthy)
@@ -118,9 +126,10 @@ CELLS: Cells = {"postgresql": etcd}
 def main() -> None:
     """Run the module."""
     own = {
-        "state": {"type": "str", "choices": ["seen", "planned", "joined", "healthy"], "default": "seen"},
+        "state": {"type": "str", "choices": ["seen", "planned", "joined", "healthy", "read"], "default": "seen"},
         "engine": {"type": "str", "default": "postgresql", "choices": ["postgresql"]},
         "endpoints": {"type": "list", "elements": "str", "required": True},
+        "key": {"type": "str", "no_log": False},
         "name": {"type": "str"},
         "peer_url": {"type": "str"},
         "data_dir": {"type": "path", "default": "/var/lib/etcd/default"},
@@ -132,7 +141,11 @@ def main() -> None:
         "wait": {"type": "bool", "default": False},
         "timeout": {"type": "int", "default": 60},
     }
-    needs = [("state", "planned", ["name", "peer_url", "members"]), ("state", "joined", ["name", "peer_url"])]
+    needs = [
+        ("state", "planned", ["name", "peer_url", "members"]),
+        ("state", "joined", ["name", "peer_url"]),
+        ("state", "read", ["key"]),
+    ]
     run("etcd", CELLS, own, required_if=needs)
 
 

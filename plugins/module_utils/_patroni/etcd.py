@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ class Entry:
 
 def etcd(params: Params, check_mode: bool) -> Outcome:
     """Do what `state` asks for."""
-    act = {"seen": _seen, "planned": _planned, "joined": _joined, "healthy": _healthy}[params["state"]]
+    act = {"seen": _seen, "planned": _planned, "joined": _joined, "healthy": _healthy, "read": _read}[params["state"]]
     return act(params, check_mode)
 
 
@@ -212,3 +213,16 @@ def _healthy(params: Params, check_mode: bool) -> Outcome:
             "(see journalctl -u etcd; all members have to be started)"
         )
     return Outcome(False, {"members": members_of(api)})
+
+
+def _read(params: Params, check_mode: bool) -> Outcome:
+    """What stands at a key, by whichever member is well; None where nothing does."""
+    del check_mode
+    api = _well(params)
+    wanted = base64.b64encode(params["key"].encode()).decode()
+    answer = api.ask("POST", "/v3/kv/range", {"key": wanted})
+    if not answer.good:
+        raise OpsError(f"etcd at {api.url} does not tell {params['key']}: {answer.words}")
+    rows = answer.json().get("kvs") or []
+    value = base64.b64decode(rows[0].get("value") or "").decode(errors="replace") if rows else None
+    return Outcome(False, {"value": value})

@@ -66,7 +66,7 @@ def rejoin(params: Params, check_mode: bool) -> Outcome:
     led = leader is not None and leader.well
     preflight.require(led, "nobody leads", "there is nothing to follow: have a leader first")
     preflight.require(
-        not (leader and leader.name == node.name), f"{node.name} leads", "switch over first; a leader is not cloned anew"
+        not (leader and leader.name == node.name), f"{node.name} leads", "switch over first"
     )
     preflight.require(own is not None, f"Patroni has no member {node.name}", "start it: systemctl start patroni")
     preflight.done()
