@@ -51,8 +51,9 @@ NO_VARIABLES = {
     *SHARED_PAGE, "config_drift_result", "restart_required",
     "backup_bytes", "backup_complete", "backup_dir", "backup_label", "backup_path", "backup_repository",
     "backup_result",
-    "etcd_hosts", "patroni_candidate", "patroni_leader", "patroni_nofailover", "patroni_scheduled", "patroni_scope",
-    "patroni_synchronous", "dump_seconds", "pool_admin", "pool_auth", "evidence_heads", "evidence_result", "report_result",
+    "etcd_hosts", "patroni_candidate", "patroni_leader", "patroni_nofailover", "patroni_scheduled",
+    "patroni_scope", "patroni_synchronous", "dump_seconds", "pool_admin", "pool_auth", "evidence_heads",
+    "evidence_result", "report_result",
 }  # fmt: skip
 FORBIDDEN = {
     "a machine's path": r"(?<![\w.])/(work|root|tmp/bash|process_api)\b",
