@@ -17,7 +17,7 @@ from typing import Any
 from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError, Preflight
 from ansible_collections.boringdb.ops.plugins.module_utils._core.module import Outcome, Params
 from ansible_collections.boringdb.ops.plugins.module_utils._core.secrets_guard import redact
-from ansible_collections.boringdb.ops.plugins.module_utils._patroni.instance_info import pending
+from ansible_collections.boringdb.ops.plugins.module_utils._patroni.instance_info import parameters, pending
 from ansible_collections.boringdb.ops.plugins.module_utils._patroni.node import Node
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import settings as conf
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.config import hba_lines, rule_fits
@@ -57,7 +57,7 @@ def config(params: Params, check_mode: bool) -> Outcome:
     if patch and not check_mode:
         node.api.order("PATCH", "/config", patch)
         _await_read(server, node, before, now, patch)
-    _report(server, node, params, outcome, check_mode)
+    _report(server, node, params, outcome, patch, check_mode)
     return outcome
 
 
@@ -183,7 +183,15 @@ def _given(server: Server, name: str) -> bool:
         return name in look(connection, server).command_line
 
 
-def _report(server: Server, node: Node, params: Params, outcome: Outcome, check_mode: bool) -> None:
+def _then(node: Node, patch: Mapping[str, Any]) -> dict[str, str]:
+    """The server's settings as they are declared, once this is patched."""
+    found: dict[str, str | None] = {**parameters(node), **_postgresql(patch).get("parameters", {})}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _report(  # noqa: PLR0917 - one caller
+    server: Server, node: Node, params: Params, outcome: Outcome, patch: Mapping[str, Any], check_mode: bool
+) -> None:
     facts: dict[str, Any] = {"restart_required": [], "pending": [], "overridden": [], "shadowed": [], "elsewhere": []}
     outcome.facts.update(facts, reset=[])
     if not (server.exists() and server.running()):
@@ -193,7 +201,7 @@ def _report(server: Server, node: Node, params: Params, outcome: Outcome, check_
         places = look(connection, server)
         outcome.facts["elsewhere"] = [one for one in others(connection) if one["name"].lower() in names]
     declared = {name.lower(): conf.as_text(value) for name, value in params["settings"].items()}
-    waiting = pending(places, declared)
+    waiting = pending(places, _then(node, patch if check_mode else {}))
     if check_mode:
         told = {one["name"].lower() for one in waiting}
         for name, value in sorted(declared.items()):

@@ -17,6 +17,13 @@ from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.instance_
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server import Server
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.setting_places import FLOOR, Places, look
 
+#: What Patroni gives on the command line where nobody has declared another value (3.0 to 4.1).
+_GIVEN = {
+    "max_connections": "100", "max_wal_senders": "10", "max_prepared_transactions": "0",
+    "max_locks_per_transaction": "64", "max_replication_slots": "10", "max_worker_processes": "8",
+    "track_commit_timestamp": "off", "wal_level": "replica",
+}  # fmt: skip
+
 
 def instance_info(params: Params, check_mode: bool) -> Outcome:
     """Describe the server; never changes anything."""
@@ -71,9 +78,9 @@ def complete(facts: dict[str, Any], places: Places, wanted: Mapping[str, str]) -
 def pending(places: Places, wanted: Mapping[str, str]) -> list[dict[str, str]]:
     """What awaits a restart, as `{name, current, new}`: the engine's, and what differs on the command line."""
     found = {one["name"].lower(): one for one in places.pending()}
-    for name in sorted(wanted):
+    for name, value in {**_GIVEN, **wanted}.items():
         row = places.rows.get(name)
         given = places.command_line.get(name)
-        if row and given is not None and places.meaning(name, given) != places.meaning(name, wanted[name]):
-            found[name] = {"name": row.kind.name, "current": row.shown, "new": wanted[name]}
+        if row and given is not None and places.meaning(name, given) != places.meaning(name, value):
+            found[name] = {"name": row.kind.name, "current": row.shown, "new": value}
     return [found[name] for name in sorted(found)]
