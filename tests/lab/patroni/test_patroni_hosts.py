@@ -164,6 +164,8 @@ def test_three_hosts_converge_and_a_second_run_changes_nothing(ground: Ground) -
         assert all(secret not in journal for secret in SECRETS.values())
     told = ground.refused("provision")
     assert "it is run by patroni (use the playbook patroni)" in told
+    told = ground.refused("decommission", decommission_host="pt3", confirm="goods")
+    assert "is run by patroni, which would start, stop or promote" in told
 
 
 def test_etcd_lets_in_nobody_without_a_certificate(ground: Ground) -> None:
