@@ -147,8 +147,8 @@ class Trio:
     def whole(self) -> bool:
         """Whether there is a leader whom all others follow."""
         rows = self.members().values()
-        leader = [row["timeline"] for row in rows if row["role"] == "leader" and row["state"] == "running"]
-        return len(rows) == 3 and len(leader) == 1 and all(
+        leader = [row.get("timeline") for row in rows if row["role"] == "leader" and row["state"] == "running"]
+        return len(rows) == 3 and len(leader) == 1 and None not in leader and all(
             row["state"] in ("running", "streaming") and row.get("timeline") == leader[0] for row in rows
         )
 
