@@ -39,7 +39,7 @@ def etcd(params: Params, check_mode: bool) -> Outcome:
 
 def _api(params: Params, url: str) -> Api:
     return Api(url.rstrip("/"), cafile=params["cafile"] or "", certfile=params["certfile"] or "",
-               keyfile=params["keyfile"] or "")  # fmt: skip
+               keyfile=params["keyfile"] or "", service="etcd")  # fmt: skip
 
 
 def members_of(api: Api) -> list[dict[str, Any]]:

@@ -41,7 +41,7 @@ class Answer:
         except ValueError:
             found = None
         if not isinstance(found, dict):
-            raise OpsError(f"Patroni's answer is no object: {self.text[:200]!r} (is another service on its port?)")
+            raise OpsError(f"the answer is no object: {self.text[:200]!r} (is another service on its port?)")
         return found
 
     @property
@@ -61,6 +61,7 @@ class Api:
     certfile: str = ""
     keyfile: str = ""
     insecure: bool = False
+    service: str = "Patroni"
 
     def at(self, url: str) -> Api:
         """The API of another node, asked in the same way."""
@@ -87,7 +88,7 @@ class Api:
             return Answer(exc.code, exc.read().decode(errors="replace"))
         except (OSError, http.client.HTTPException) as exc:
             why = getattr(exc, "reason", None) or exc
-            raise Lost(f"Patroni at {self.url} does not answer {method} {path}: {why or type(exc).__name__}") from exc
+            raise Lost(f"{self.service} at {self.url} does not answer {method} {path}: {why or type(exc).__name__}") from exc
 
     def get(self, path: str, seconds: float = 10) -> dict[str, Any]:
         """An object that can be read. Patroni tells by the status what a node is, so that any will do."""
@@ -98,11 +99,11 @@ class Api:
         answer = self.ask(method, path, body, seconds)
         if answer.status in (401, 403):
             raise OpsError(
-                f"Patroni at {self.url} does not let {self.user or 'anybody without a name'} {method} {path}: "
+                f"{self.service} at {self.url} does not let {self.user or 'anybody without a name'} {method} {path}: "
                 f"{answer.words} (see restapi.authentication and restapi.allowlist)"
             )
         if not answer.good:
-            raise OpsError(f"Patroni at {self.url} refuses {method} {path}: {answer.words}")
+            raise OpsError(f"{self.service} at {self.url} refuses {method} {path}: {answer.words}")
         return answer
 
     def _context(self) -> ssl.SSLContext | None:
