@@ -87,8 +87,8 @@ class Api:
         except urllib.error.HTTPError as exc:
             return Answer(exc.code, exc.read().decode(errors="replace"))
         except (OSError, http.client.HTTPException) as exc:
-            why = getattr(exc, "reason", None) or exc
-            raise Lost(f"{self.service} at {self.url} does not answer {method} {path}: {why or type(exc).__name__}") from exc
+            why = getattr(exc, "reason", None) or str(exc) or type(exc).__name__
+            raise Lost(f"{self.service} at {self.url} does not answer {method} {path}: {why}") from exc
 
     def get(self, path: str, seconds: float = 10) -> dict[str, Any]:
         """An object that can be read. Patroni tells by the status what a node is, so that any will do."""
