@@ -73,18 +73,18 @@ def rejoin(params: Params, check_mode: bool) -> Outcome:
     if own and own.well and leader and own.timeline == leader.timeline and not params.get("force"):
         return Outcome(False, {"member": own.name, "reinitialized": False})
     if not check_mode:
+        before = node.api.get("/patroni").get("postmaster_start_time")
         node.api.order("POST", "/reinitialize", {"force": True}, seconds)
-        await_member(node, seconds, begun=True)
+        await_member(node, seconds, before)
     return Outcome(
         True, {"member": node.name, "reinitialized": True}, f"{node.name}: {own.state if own else 'unknown'}\n",
         f"{node.name}: reinitialized\n",
     )  # fmt: skip
 
 
-def await_member(node: Node, seconds: float, begun: bool = False) -> view.Member:
-    """Wait until this member leads, or follows the leader on its timeline. With `begun` it has to go first."""
+def await_member(node: Node, seconds: float, before: str | None = None) -> view.Member:
+    """Wait until this member leads, or follows the leader on its timeline, started at another time than `before`."""
     told = {"is": "it does not answer"}
-    left = [not begun]
 
     def well() -> bool:
         try:
@@ -95,9 +95,10 @@ def await_member(node: Node, seconds: float, begun: bool = False) -> view.Member
             return False
         me, leader = cluster.named(node.name), cluster.leader
         state = me.state if me else "unknown"
-        left[0] = left[0] or state not in ("running", "streaming")
         told["is"] = f"{node.name} is {state}, {leader.name if leader else 'nobody'} leads"
-        if not (left[0] and me and leader and me.well and own.get("state") == "running"):
+        if before and own.get("postmaster_start_time") in (before, None):
+            return False
+        if not (me and leader and me.well and own.get("state") == "running"):
             return False
         return (me.leads and own.get("role") in ("master", "primary")) or (
             not me.leads and leader.well and me.timeline == leader.timeline

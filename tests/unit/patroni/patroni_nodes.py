@@ -24,6 +24,7 @@ class Nodes:
         self.paused = False
         self.states = {"db1": "running", "db2": "running"}
         self.tags: dict[str, dict[str, Any]] = {}
+        self.started = "2026-11-27 20:00:00.000000+00:00"
         self.scheduled: dict[str, Any] | None = None
         self.urls: dict[str, str] = {}
         self.asked: list[tuple[str, str, str, Any]] = []
@@ -55,7 +56,7 @@ class Nodes:
         """GET /patroni."""
         leads = name == self.leader
         found: dict[str, Any] = {
-            "state": self.states[name], "postmaster_start_time": "2026-11-27 20:00:00.000000+00:00",
+            "state": self.states[name], "postmaster_start_time": self.started,
             "role": "master" if leads else "replica", "server_version": 150014, "timeline": self.timeline,
             "xlog": {"location": 1}, "dcs_last_seen": 1795813200, "database_system_identifier": "7500000000000000000",
             "patroni": {"version": "3.0.2", "scope": "orders"},
