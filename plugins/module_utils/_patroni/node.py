@@ -27,7 +27,8 @@ except ImportError:
 
 MANAGER = "patroni"
 _PLACES = ("/etc/patroni.yml", "/etc/patroni/*.yml", "/etc/patroni/*.yaml")
-_DATA_DIR = re.compile(r"^\s*[\"']?data_dir[\"']?\s*:\s*[\"']?(.+?)[\"']?\s*(?:#.*)?$", re.MULTILINE)
+#: As a mapping's line or, in one line with others, as JSON has it.
+_DATA_DIR = re.compile(r"""(?<![\w.])["']?data_dir["']?\s*:\s*(?:"([^"\n]+)"|'([^'\n]+)'|([^\s"',}#][^\n,}#]*))""")
 
 
 def manager_of(params: Mapping[str, Any]) -> str | None:
@@ -47,7 +48,7 @@ def configuration_of(data_dir: Path) -> Path | None:
             continue
         except OSError:
             continue
-        if any(_same(found, data_dir) for found in _DATA_DIR.findall(text)):
+        if any(_same("".join(found).strip(), data_dir) for found in _DATA_DIR.findall(text)):
             return place
     if unread and (data_dir / "patroni.dynamic.json").exists():
         raise OpsError(

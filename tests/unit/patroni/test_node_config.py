@@ -39,7 +39,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("written", ["DATA", "'DATA'", '"DATA"', "DATA  # the first", "LINK"])
+@pytest.mark.parametrize("written", ["DATA", "{data_dir: DATA, bin_dir: x}", "'DATA'", '"DATA"', "DATA  # the first", "LINK"])
 def test_patroni_runs_what_its_configuration_names(place: Path, written: str) -> None:
     data = place / "data"
     data.mkdir()
