@@ -23,7 +23,7 @@ from ansible_collections.boringdb.ops.plugins.module_utils._patroni.rest import 
 try:
     import yaml
 except ImportError:
-    yaml = None
+    yaml = None  # type: ignore[assignment]
 
 MANAGER = "patroni"
 _PLACES = ("/etc/patroni.yml", "/etc/patroni/*.yml", "/etc/patroni/*.yaml")

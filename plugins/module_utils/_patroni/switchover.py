@@ -120,7 +120,8 @@ def _patroni(asked: checks.Asked, members: Members, old: str, candidate: str) ->
         f"{old} takes writes, and Patroni's leader is {own.get('leader') or 'nobody'}", "see patronictl list",
         (own.get("name"), own.get("leader")),
     )  # fmt: skip
-    row = next((one for one in own.get("members") or [] if one["name"] == chosen.get("name")), {})
+    rows: list[Mapping[str, Any]] = own.get("members") or []
+    row: Mapping[str, Any] = next((one for one in rows if one["name"] == chosen.get("name")), {})
     asked.ask(
         "patroni_candidate", row.get("state") in ("running", "streaming"),
         f"Patroni says that {candidate} is {row.get('state') or 'unknown'}", "see its log on that host",
