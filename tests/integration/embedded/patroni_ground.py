@@ -20,11 +20,13 @@ from typing import Any
 
 import pytest
 from embedded_servers import Server, as_user, await_, bin_dir, free_port
+from pool_ground import APP
 from verify_ground import module
 
 from tests.modules import OWNER, ROOT, environment
 
 TREE = Path(os.environ.get("CACHE") or "/var/cache/boringdb") / "patroni"
+SUPERUSER = {"username": "postgres", "password": APP}
 NAMES = ("one", "two", "three")
 API = {"username": "patroni", "password": "for the orders of this test"}
 TRUST = [
@@ -98,7 +100,7 @@ class Trio:
                 "listen": f"127.0.0.1:{server.port}", "connect_address": f"127.0.0.1:{server.port}",
                 "data_dir": str(server.data_dir), "bin_dir": str(server.bin_dir),
                 "pgpass": str(server.socket_dir / "pgpass"), "use_unix_socket": True,
-                "authentication": {"superuser": {"username": "postgres"}, "replication": {"username": "postgres"}},
+                "authentication": {"superuser": SUPERUSER, "replication": SUPERUSER},
                 "parameters": {"unix_socket_directories": str(server.socket_dir)},
             },
         }  # fmt: skip
