@@ -163,11 +163,13 @@ reset:
 """
 
 from ansible_collections.boringdb.ops.plugins.module_utils._core.module import Cells, run
+from ansible_collections.boringdb.ops.plugins.module_utils._patroni.config import config as patroni_config
+from ansible_collections.boringdb.ops.plugins.module_utils._patroni.node import manager_of
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.config import config
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.options import HBA_RULE
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server import SERVER_OPTIONS
 
-CELLS: Cells = {"postgresql": config}
+CELLS: Cells = {"postgresql": config, "patroni": patroni_config}
 
 
 def main() -> None:
@@ -178,7 +180,7 @@ def main() -> None:
         "reset_auto": {"type": "bool", "default": False},
         "hba": {"type": "list", "elements": "dict", "options": HBA_RULE},
     }
-    run("config", CELLS, {**SERVER_OPTIONS, **own})
+    run("config", CELLS, {**SERVER_OPTIONS, **own}, manager_of)
 
 
 if __name__ == "__main__":

@@ -54,8 +54,11 @@ instance:
       description: V(primary), V(replica), V(none) or V(unknown).
       type: str
     manager:
-      description: What owns the server's lifecycle, null where nothing does.
+      description: What owns the server's lifecycle, V(patroni), null where nothing does.
       type: str
+    patroni:
+      description: What Patroni says of this member and of the cluster, where it runs the server.
+      type: dict
     version:
       description: The server's version, when it runs.
       type: str
@@ -134,15 +137,19 @@ instance:
 """
 
 from ansible_collections.boringdb.ops.plugins.module_utils._core.module import Cells, run
+from ansible_collections.boringdb.ops.plugins.module_utils._patroni.instance_info import (
+    instance_info as patroni_instance_info,
+)
+from ansible_collections.boringdb.ops.plugins.module_utils._patroni.node import manager_of
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.instance_info import instance_info
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server import SERVER_OPTIONS
 
-CELLS: Cells = {"postgresql": instance_info}
+CELLS: Cells = {"postgresql": instance_info, "patroni": patroni_instance_info}
 
 
 def main() -> None:
     """Run the module."""
-    run("instance_info", CELLS, SERVER_OPTIONS)
+    run("instance_info", CELLS, SERVER_OPTIONS, manager_of)
 
 
 if __name__ == "__main__":

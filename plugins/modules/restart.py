@@ -83,10 +83,12 @@ seconds:
 """
 
 from ansible_collections.boringdb.ops.plugins.module_utils._core.module import Cells, run
+from ansible_collections.boringdb.ops.plugins.module_utils._patroni.node import manager_of
+from ansible_collections.boringdb.ops.plugins.module_utils._patroni.restart import restart as patroni_restart
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.restart import restart
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server import SERVER_OPTIONS
 
-CELLS: Cells = {"postgresql": restart}
+CELLS: Cells = {"postgresql": restart, "patroni": patroni_restart}
 
 
 def main() -> None:
@@ -96,7 +98,7 @@ def main() -> None:
         "members": {"type": "dict"},
         "timeout": {"type": "int", "default": 60},
     }
-    run("restart", CELLS, {**SERVER_OPTIONS, **own}, required_if=[("state", "planned", ["members"])])
+    run("restart", CELLS, {**SERVER_OPTIONS, **own}, manager_of, required_if=[("state", "planned", ["members"])])
 
 
 if __name__ == "__main__":

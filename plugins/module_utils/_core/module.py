@@ -51,11 +51,15 @@ def resolve(word: str, cells: Cells, engine: str, manager: str | None = None) ->
     raise OpsError(f"{word}: not available for {engine}{under}; available for {', '.join(sorted(cells))}")
 
 
-def run(word: str, cells: Cells, argument_spec: Mapping[str, Any], **module_options: Any) -> None:
-    """Run `word` as an Ansible module and exit."""
+def run(
+    word: str, cells: Cells, argument_spec: Mapping[str, Any],
+    manager_of: Callable[[Params], str | None] | None = None, **module_options: Any,
+) -> None:  # fmt: skip
+    """Run `word` as an Ansible module and exit. `manager_of` finds out who runs the server that the options name."""
     module = AnsibleModule(argument_spec=dict(argument_spec), supports_check_mode=True, **module_options)
     try:
-        cell = resolve(word, cells, module.params["engine"], module.params.get("manager"))
+        manager = manager_of(module.params) if manager_of else None
+        cell = resolve(word, cells, module.params["engine"], manager)
         outcome = cell(module.params, module.check_mode)
     except Refused as exc:
         reasons = [{"what": reason.what, "remedy": reason.remedy} for reason in exc.reasons]

@@ -93,7 +93,7 @@ def _preflight(server: Server, params: Params, check_mode: bool) -> None:
     preflight.require(bool(_FILE.match(params["file"])), f"file {params['file']!r}: only a-z, 0-9, _ and - are allowed")
     settings_fit(params["settings"], preflight)
     for index, rule in enumerate(params["hba"] or []):
-        _rule_fits(f"hba rule {index + 1}", rule, preflight)
+        rule_fits(f"hba rule {index + 1}", rule, preflight)
     if not check_mode:
         preflight.require(
             (server.config_dir / "postgresql.conf").exists(),
@@ -103,7 +103,8 @@ def _preflight(server: Server, params: Params, check_mode: bool) -> None:
     preflight.done()
 
 
-def _rule_fits(which: str, rule: Mapping[str, Any], preflight: Preflight) -> None:
+def rule_fits(which: str, rule: Mapping[str, Any], preflight: Preflight) -> None:
+    """Note what can't stand in pg_hba.conf."""
     for field in ("database", "user", "method"):
         preflight.require(bool(_TOKEN.match(rule[field])), f"{which}: {field} {rule[field]!r} is not one word")
     kind, address, method = rule["type"], rule["address"] or "", rule["method"]
@@ -142,11 +143,15 @@ def _wanted_files(server: Server, params: Params) -> dict[Path, str]:
 
 def hba_text(rules: list[Mapping[str, Any]]) -> str:
     """The whole of pg_hba.conf."""
-    lines = [f"# {_HEADING}"]
-    for rule in rules:
-        fields = [rule["type"], rule["database"], rule["user"], rule["address"] or "", rule["method"]]
-        lines.append("  ".join(field for field in fields if field))
-    return "\n".join([*lines, ""])
+    return "\n".join([f"# {_HEADING}", *hba_lines(rules), ""])
+
+
+def hba_lines(rules: list[Mapping[str, Any]]) -> list[str]:
+    """The rules, one a line."""
+    fields = (
+        [rule["type"], rule["database"], rule["user"], rule["address"] or "", rule["method"]] for rule in rules
+    )
+    return ["  ".join(field for field in line if field) for line in fields]
 
 
 def _same(path: Path, text: str, known: Places) -> bool:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any, Callable
 
 from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError, Preflight
 from ansible_collections.boringdb.ops.plugins.module_utils._core.lock import host_lock
@@ -33,19 +33,39 @@ def restart(params: Params, check_mode: bool) -> Outcome:
     server = Server.of(params)
     if params["state"] == "planned":
         return _planned(params)
+    require_running(server)
+    pending = _pending(server)
+    facts: dict[str, Any] = {"applied": pending, "seconds": 0.0}
+    outcome = Outcome(bool(pending), facts, *shown(pending))
+    if pending and not check_mode:
+        seconds = params["timeout"]
+
+        def again() -> None:
+            server.stop(seconds)
+            server.start(seconds)
+
+        with host_lock(str(server.data_dir), "restart"):
+            facts["seconds"] = carry_out(server, seconds, again, lambda: _pending(server))
+    return outcome
+
+
+def require_running(server: Server) -> None:
+    """Raise OpsError where there is nothing to restart."""
     if not (server.exists() and server.running()):
         raise OpsError(f"no server runs on {server.data_dir}; start it, which applies its settings, too")
+
+
+def _pending(server: Server) -> list[dict[str, str]]:
     with server.connect() as connection:
-        pending = look(connection, server).pending()
-    facts: dict[str, Any] = {"applied": pending, "seconds": 0.0}
+        return look(connection, server).pending()
+
+
+def shown(pending: list[dict[str, str]]) -> tuple[str, str]:
+    """What is applied, as a difference."""
     lines = [f"{one['name']} = {{}}" for one in pending]
     before = "\n".join([*(line.format(one["current"]) for line, one in zip(lines, pending)), ""])
     after = "\n".join([*(line.format(one["new"]) for line, one in zip(lines, pending)), ""])
-    outcome = Outcome(bool(pending), facts, before, after)
-    if pending and not check_mode:
-        with host_lock(str(server.data_dir), "restart"):
-            facts["seconds"] = _restarted(server, params["timeout"])
-    return outcome
+    return before, after
 
 
 def _planned(params: Params) -> Outcome:
@@ -64,8 +84,10 @@ def _planned(params: Params) -> Outcome:
     return Outcome(False, {"order": order})
 
 
-def _restarted(server: Server, seconds: int) -> float:
-    """Stop and start it, and wait for its replication; returns for how many seconds it took nobody in."""
+def carry_out(
+    server: Server, seconds: int, again: Callable[[], None], pending: Callable[[], list[dict[str, str]]]
+) -> float:
+    """Restart it by `again`, and wait for its replication; returns for how many seconds it took nobody in."""
     with server.connect() as connection:
         standby = connection.execute("SELECT pg_is_in_recovery()").fetchone()[0]
         if standby:
@@ -76,13 +98,12 @@ def _restarted(server: Server, seconds: int) -> float:
         # The shutdown then has little left to write.
         connection.execute("CHECKPOINT")
     begun = time.monotonic()
-    server.stop(seconds)
-    server.start(seconds)
+    again()
     away = round(time.monotonic() - begun, 3)
+    left = [one["name"] for one in pending()]
+    if left:
+        raise OpsError(f"restarted, and {', '.join(left)} still awaits a restart; see the server's log")
     with server.connect() as connection:
-        left = [one["name"] for one in look(connection, server).pending()]
-        if left:
-            raise OpsError(f"restarted, and {', '.join(left)} still awaits a restart; see the server's log")
         if standby and followed:
             _await_following(server, connection, seconds)
         elif followers:

@@ -44,6 +44,12 @@ class Asked:
 def preflight(members: Members, old: str, candidate: str, params: Params) -> list[dict[str, Any]]:
     """Ask everything. Raises Refused with every reason at once."""
     asked = Asked()
+    ask_all(asked, members, old, candidate, params)
+    return asked.done()
+
+
+def ask_all(asked: Asked, members: Members, old: str, candidate: str, params: Params) -> None:
+    """Ask everything; a manager of servers has questions of its own beside these."""
     primary, chosen = members[old], members[candidate]
     running = [name for name, facts in members.items() if facts.get("state") != "running"]
     asked.ask("members_run", not running, f"{', '.join(running)} does not run", "start it, or take it out of the group")
@@ -58,7 +64,6 @@ def preflight(members: Members, old: str, candidate: str, params: Params) -> lis
     _synchronous(asked, primary, old)
     if params["poolers"]:
         _poolers(asked, params, old)
-    return asked.done()
 
 
 def _candidate(asked: Asked, primary: Facts, chosen: Facts, candidate: str, params: Params) -> None:

@@ -12,8 +12,8 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, Callable
 
 from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError
 from ansible_collections.boringdb.ops.plugins.module_utils._core.lock import host_lock
@@ -182,21 +182,8 @@ class Move:
                 raise OpsError(
                     f"{candidate} takes writes on timeline {timeline}, no newer than {self.params['timeline']}"
                 )
-        if not self.consoles:
-            return
-        with self.phase("route"):
-            reload_all(self.consoles)
-            wanted = (self.params["candidate_host"], self.params["candidate_port"])
-            wrong = [
-                f"{console}: {name}"
-                for console in self.consoles
-                for name in self.databases
-                if console.route(name) != wanted
-            ]
-            if wrong:
-                raise OpsError(f"{', '.join(wrong)} does not go to the new primary after a reload; look at its log")
-        with self.phase("resume"):
-            resume_all(self.consoles, self.databases)
+        wanted = (self.params["candidate_host"], self.params["candidate_port"])
+        let_go(self.consoles, self.databases, wanted, self.phase)
 
     def _left(self) -> str:
         held = "; clients are still held" if self.consoles else ""
@@ -231,7 +218,26 @@ class Promoted(OpsError):
     """The candidate takes writes, and not because it was told to here."""
 
 
-def _interrupted(number: int, _frame: Any) -> None:
+def let_go(
+    consoles: Sequence[Console], databases: Sequence[str], wanted: tuple[str, int],
+    phase: Callable[[str], AbstractContextManager[None]],
+) -> None:  # fmt: skip
+    """Have the poolers read where clients go now, see it, and let the clients go on."""
+    if not consoles:
+        return
+    with phase("route"):
+        reload_all(consoles)
+        wrong = [
+            f"{console}: {name}" for console in consoles for name in databases if console.route(name) != wanted
+        ]
+        if wrong:
+            raise OpsError(f"{', '.join(wrong)} does not go to the new primary after a reload; look at its log")
+    with phase("resume"):
+        resume_all(consoles, databases)
+
+
+def interrupted(number: int, _frame: Any) -> None:
+    """End what is under way, in words."""
     raise OpsError(f"ended by {signal.Signals(number).name}")
 
 
@@ -261,7 +267,7 @@ def move(server: Server, params: Params, check_mode: bool) -> Outcome:
         # What kills the controller's connection must not end this in the middle.
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, _interrupted)
+            signal.signal(number, interrupted)
         with host_lock(str(server.data_dir), "switchover"):
             moving = Move(server, params, consoles)
             try:

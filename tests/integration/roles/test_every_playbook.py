@@ -38,8 +38,8 @@ ACTS: dict[str, dict[str, Any]] = {
     "restore_drill": {},
     "switchover": {"switchover_candidate": "db2"},
 }
-#: It writes units, for which systemd is needed: tests/lab/schedule.
-ON_HOSTS = {"schedule"}
+#: They write units, for which systemd is needed: tests/lab/schedule, tests/lab/patroni.
+ON_HOSTS = {"patroni", "schedule"}
 #: They have these three in files of their own: tests/integration/embedded/test_provision.py, test_pool_playbook.py.
 OF_ITS_OWN = {"pool", "provision"}
 #: The others are as declared on a cluster that was provisioned, drilled and reported on.

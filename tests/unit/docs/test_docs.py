@@ -27,9 +27,9 @@ PAGES = [REPO / "README.md", REPO / "CONTRIBUTING.md", *sorted((REPO / "docs").g
 EXAMPLE = REPO / "inventories/example"
 #: Words whose page is another word's.
 SHARED_PAGE = {
-    "backup_info": "backup", "backup_manifest": "verify", "evidence_key": "evidence", "instance_info": "instance",
-    "object_lock": "pgbackrest", "pool_balancer": "pool", "pool_info": "pool", "pool_server": "pool",
-    "postgresql": "provision", "restore_in_place": "restore", "rotate_password": "access",
+    "backup_info": "backup", "backup_manifest": "verify", "etcd": "patroni", "evidence_key": "evidence",
+    "instance_info": "instance", "object_lock": "pgbackrest", "pool_balancer": "pool", "pool_info": "pool",
+    "pool_server": "pool", "postgresql": "provision", "restore_in_place": "restore", "rotate_password": "access",
     "verify_evidence": "evidence",
 }  # fmt: skip
 #: The parts of a page of an operation, in their order.
@@ -39,7 +39,7 @@ PARTS = [
 ]  # fmt: skip
 OPERATIONS = [
     "access", "backup", "config", "config_drift", "decommission", "dump", "extract", "instance", "pool", "provision",
-    "replica", "restart", "restore", "restore_drill", "schedule", "switchover", "tablespace", "tls",
+    "patroni", "replica", "restart", "restore", "restore_drill", "schedule", "switchover", "tablespace", "tls",
 ]  # fmt: skip
 #: What a playbook's header says. The last two may stand in one line.
 HEADER = {
@@ -51,8 +51,9 @@ NO_VARIABLES = {
     *SHARED_PAGE, "config_drift_result", "restart_required",
     "backup_bytes", "backup_complete", "backup_dir", "backup_label", "backup_path", "backup_repository",
     "backup_result",
-    "dump_seconds", "pool_admin", "pool_auth", "pool_check", "switchover_stall", "evidence_heads", "evidence_result",
-    "report_result",
+    "etcd_hosts", "patroni_candidate", "patroni_leader", "patroni_nofailover", "patroni_scheduled",
+    "patroni_scope", "patroni_synchronous", "dump_seconds", "pool_admin", "pool_auth", "pool_check",
+    "switchover_stall", "evidence_heads", "evidence_result", "report_result",
 }  # fmt: skip
 FORBIDDEN = {
     "a machine's path": r"(?<![\w.])/(work|root|tmp/bash|process_api)\b",
