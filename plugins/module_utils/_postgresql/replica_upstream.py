@@ -86,3 +86,13 @@ def _command(connection: Any, text: str) -> str:
     answer = connection.pgconn.exec_(text.encode())
     good = (psycopg.pq.ExecStatus.COMMAND_OK, psycopg.pq.ExecStatus.TUPLES_OK)
     return "" if answer.status in good else " ".join(answer.error_message.decode(errors="replace").split())
+
+
+def upstream_place(conninfo: str) -> tuple[str, int]:
+    """The address and port of a primary_conninfo; an empty address where there is none."""
+    require_psycopg()
+    try:
+        words = psycopg.conninfo.conninfo_to_dict(conninfo)
+        return str(words.get("hostaddr") or words.get("host") or ""), int(words.get("port") or 5432)
+    except (psycopg.Error, ValueError):
+        return "", 0
