@@ -113,7 +113,8 @@ def _is_back(members: Members, old: str) -> bool:
 
 def _told(members: Members, old: str, new: str, params: Params, facts: dict[str, Any]) -> dict[str, Any]:
     """Check everything; returns what is noted with the candidate before it is promoted."""
-    waited = failover_loss.waited_for(members, old, params["declared"], list(params["slots"].values()))
+    others = [slot for name, slot in params["slots"].items() if name != old]
+    waited = failover_loss.waited_for(members, old, params["declared"], others)
     safe = waited if new and failover_loss.covered(members, new, waited, params["slots"]) else None
     loss = failover_loss.loss(members, old, new, params["left"], safe) if new else _no_loss()
     facts["fences"] = failover_checks.fences(members, old, params)

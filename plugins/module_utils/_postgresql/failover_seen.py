@@ -81,22 +81,21 @@ def _heard(server: Server, params: Params) -> dict[str, Any]:
     A receiver may call itself streaming for a minute after its primary's host has vanished. That it hears nothing any
     more is told by the time of the last message, unless the primary has nothing to say.
     """
-    told: dict[str, Any] = {}
+    told: dict[str, Any] = {"works": False}
 
-    def quiet() -> bool:
+    def settled() -> bool:
         with server.connect() as connection:
             # Imported here, because a server that is stopped is looked at without the library.
             from psycopg.rows import dict_row  # noqa: PLC0415
 
             told.update(connection.cursor(row_factory=dict_row).execute(_HEARD).fetchone())
-        told["upstream"] = upstream_place(told.get("conninfo") or "")
-        if told["status"] != "streaming" or (told["silent_seconds"] or 0) >= params["silence_seconds"]:
+        told["upstream"] = host, port = upstream_place(told.pop("conninfo") or "")
+        if told["status"] != "streaming":
             return True
-        host, port = told["upstream"]
-        return not host or failover_reach.ask(host, port, params["reach_seconds"])["answer"] == "works"
+        told["works"] = bool(host) and failover_reach.ask(host, port, params["reach_seconds"])["answer"] == "works"
+        return told["works"] or (told["silent_seconds"] or 0) >= params["silence_seconds"]
 
-    await_condition(quiet, params["silence_seconds"] + 1, every=0.25)
-    told.pop("conninfo", None)
-    told["streams"] = told["status"] == "streaming" and (told["silent_seconds"] or 0) < params["silence_seconds"]
+    quiet = await_condition(settled, params["silence_seconds"] + 1, every=0.25)
+    told["streams"] = told["status"] == "streaming" and (told.pop("works") or not quiet)
     told["heard_at"] = None if told["silent_seconds"] is None else time.time() - told["silent_seconds"]
     return told
