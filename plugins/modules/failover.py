@@ -40,7 +40,7 @@ options:
       - V(planned) tells from what everybody said what is to be done. It refuses with every reason at once.
       - V(fenced) runs on the old primary's host. It has the server stopped, and started as a replica only from now on.
       - V(promoted) runs on the candidate, and is the point of no return. O(note) is kept beside its data directory.
-      - V(finished) runs on the new primary, and takes away what was made for the failover.
+      - V(finished) runs on the new primary and those that follow it, and takes away what was made for the failover.
     type: str
     choices: [seen, reached, left, planned, fenced, promoted, finished]
     default: seen

@@ -44,7 +44,6 @@ options:
   primary_address:
     description: The primary's address, as this host reaches it.
     type: str
-    default: ""
   primary_port:
     description: Its port.
     type: int
@@ -156,7 +155,7 @@ def main() -> None:
     own = {
         "state": {"type": "str", "choices": STATES, "default": "planned"},
         "name": {"type": "str"},
-        "primary_address": {"type": "str", "default": ""},
+        "primary_address": {"type": "str"},
         "primary_port": {"type": "int", "default": 5432},
         "replication_user": {"type": "str", "default": "replicator"},
         "replication_password": {"type": "str", "no_log": True},

@@ -25,8 +25,8 @@ def rejoin(params: Params, check_mode: bool) -> Outcome:
     needs = {"planned": ("name", "primary_address"), "rewound": ("primary_address",)}.get(state, ())
     for name in needs:
         preflight.require(bool(params[name]), f"state {state} needs {name}", f"set {name}")
-    good = not params["primary_address"] or not set("'\\\n ") & set(params["primary_address"])
-    preflight.require(good, f"primary_address {params['primary_address']!r} is none", "give an address or a name")
+    address = params["primary_address"] or ""
+    preflight.require(not set("'\\\n ") & set(address), f"primary_address {address!r} is none", "give a name of a host")
     preflight.done()
     if state == "planned":
         return Outcome(False, rejoin_plan.plan(server, params))

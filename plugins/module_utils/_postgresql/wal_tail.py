@@ -21,8 +21,6 @@ from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server im
 
 _COMMIT = re.compile(r"lsn: ([0-9A-F]+/[0-9A-F]+),.* desc: COMMIT\w* (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d+)?) UTC")
 _POSITION = re.compile(r"\bat ([0-9A-F]+/[0-9A-F]+)")
-#: What pg_waldump says where there is nothing at all from the position on.
-_NOTHING = re.compile(r"could not find a valid record after|could not find file")
 
 
 @dataclass(frozen=True)
@@ -49,28 +47,27 @@ def wal_tail(server: Server, timeline: int, start: int) -> Tail:
     argv = [server.program("pg_waldump"), "-p", str(folder), "-t", str(timeline), "-s", lsn.text(start)]
     done = run([*argv, "-r", "Transaction"], check=False)
     commits = [found for found in map(_COMMIT.search, done.stdout.splitlines()) if found]
-    end = start
     said = tail(done.stderr, 1)
     if done.returncode != 0 and not _ends(said):
-        if not _NOTHING.search(said):
+        if "could not find a valid record after" not in said and not _at_the_end(folder, said, timeline, start):
             raise OpsError(f"the WAL in {folder} can't be read from {lsn.text(start)} on: {said}")
-        return Tail(timeline, start, _missing_from(folder, said, start))
+        return Tail(timeline, start, start)
     places = [lsn.parse(place) for place in _POSITION.findall(said)]
     places += [lsn.parse(found.group(1)) for found in commits]
-    end = max([start, *places])
     times = [_moment(found.group(2)) for found in commits]
-    return Tail(timeline, start, end, len(commits), min(times, default=0), max(times, default=0))
+    return Tail(timeline, start, max([start, *places]), len(commits), min(times, default=0), max(times, default=0))
 
 
 def _ends(said: str) -> bool:
     return "error in WAL record at" in said
 
 
-def _missing_from(folder: Path, said: str, start: int) -> int:
-    """Nothing follows: the position itself is the end, unless the file that it lies in is gone."""
-    if "could not find file" in said and any(lsn.SEGMENT.match(place.name) for place in folder.iterdir()):
-        raise OpsError(f"{folder} has no WAL of {lsn.text(start)}: {said}")
-    return start
+def _at_the_end(folder: Path, said: str, timeline: int, start: int) -> bool:
+    """Whether a file is missing only because the position is where the last one ends."""
+    files = [place for place in folder.iterdir() if lsn.SEGMENT.match(place.name)]
+    own = [place for place in files if lsn.segment_timeline(place.name) == timeline]
+    ends = [lsn.segment_start(place.name, size) + size for place in own if (size := place.stat().st_size)]
+    return "could not find" in said and start in ends
 
 
 def _moment(text: str) -> float:
