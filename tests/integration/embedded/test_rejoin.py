@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from estate_runs import await_, kill, parent
@@ -36,6 +35,11 @@ class Split(Doomed):
         """Have a replica follow somebody, or nobody."""
         self.sql("ALTER SYSTEM SET primary_conninfo = $$" + conninfo + "$$", host)
         self.sql("SELECT pg_reload_conf()", host)
+
+    def pair(self) -> tuple[str, str]:
+        """The primary and the other one."""
+        old = self.primary()
+        return old, {"db1": "db2", "db2": "db1"}[old]
 
     def rows(self, host: str) -> str:
         """What both must have in the end."""
@@ -107,30 +111,31 @@ def test_what_only_the_old_primary_has_is_told_kept_and_rewound(split: Split) ->
 
 
 def test_one_that_takes_writes_itself_is_stopped_when_that_is_typed(split: Split) -> None:
-    """Promoted by hand, it is a second primary; nothing of that is hidden."""
-    split.sql("SELECT pg_promote()", "db1")
-    split.sql("INSERT INTO kept VALUES (5, 'beside')", "db1")
-    # Of the same timeline, nobody can tell which one is right; the other one has to be ahead.
-    told = split.refuses("rejoin", rejoin_host="db1")
-    assert "rejoin the other one" in told
-    told = split.refuses("rejoin", rejoin_host="db2")
-    assert "db2 takes writes itself, on timeline 2, and the primary's is 3 (rejoin_stop=db2 stops it" in told
-    split.done("rejoin", rejoin_host="db2", rejoin_stop="db2")
-    split.converged("db1")
-    await_(lambda: split.rows("db2") == "afterwards, beside, everywhere", "the same rows")
+    """Its replica is promoted by hand: two primaries, of which the newer one counts."""
+    old, new = split.pair()
+    split.sql("SELECT pg_promote()", new)
+    split.sql("INSERT INTO kept VALUES (5, 'beside')", new)
+    assert "rejoin the other one" in split.refuses("rejoin", rejoin_host=new)
+    told = split.refuses("rejoin", rejoin_host=old)
+    assert f"{old} takes writes itself, on timeline " in told
+    assert f"(rejoin_stop={old} stops it" in told
+    split.done("rejoin", rejoin_host=old, rejoin_stop=old)
+    split.converged(new)
+    await_(lambda: "beside" in split.rows(old), "the same rows")
 
 
 def test_what_can_not_be_rewound_is_refused_and_then_cloned(split: Split) -> None:
     """The WAL in which both agreed last is gone."""
-    split.differ("db1", "db2")
+    old, new = split.pair()
+    split.differ(old, new)
     split.done("failover", failover_accept_loss="unknown")
-    wal = sorted((split.home / "db1/data/pg_wal").glob("0000000[0-9]*[0-9A-F]"))
-    for path in wal:
-        Path(path).unlink()
-    told = split.refuses("rejoin", rejoin_host="db1")
+    for path in (split.home / old / "data/pg_wal").glob("*[0-9A-F]"):
+        if path.is_file():
+            path.unlink()
+    told = split.refuses("rejoin", rejoin_host=old)
     assert "rejoin_reclone=true sets its data aside and clones it anew" in told
-    assert (split.home / "db1/data/standby.signal").exists()
-    output = " ".join(split.done("rejoin", rejoin_host="db1", rejoin_reclone=True).split())
-    assert "rejoin: db1 of orders verified by reclone" in output
-    split.converged("db2")
-    assert any(name.startswith("data.replaced") for name in split.leftovers_of("db1"))
+    assert (split.home / old / "data/standby.signal").exists()
+    output = " ".join(split.done("rejoin", rejoin_host=old, rejoin_reclone=True).split())
+    assert f"rejoin: {old} of orders verified by reclone" in output
+    split.converged(new)
+    assert any(name.startswith("data.replaced") for name in split.leftovers_of(old))
