@@ -90,7 +90,7 @@ def describe(server: Server) -> dict[str, Any]:
         state = "absent" if is_empty(server.data_dir) else "foreign"
         return {"state": state, "role": "none", "manager": None}
     if not server.running():
-        return _from_control(server)
+        return from_control(server)
     with server.connect() as connection:
         # Imported here, because a server that is stopped is described without the library.
         from psycopg.rows import dict_row  # noqa: PLC0415
@@ -137,7 +137,8 @@ def digest(system_identifier: str) -> str:
     return hashlib.sha256(system_identifier.encode()).hexdigest()
 
 
-def _from_control(server: Server) -> dict[str, Any]:
+def from_control(server: Server) -> dict[str, Any]:
+    """What the files of a server say that does not run, or does not answer."""
     try:
         control = server.control()
     except OpsError as exc:

@@ -51,6 +51,20 @@ def identity(params: Params) -> str:
         return str(connection.pgconn.exec_(b"IDENTIFY_SYSTEM").get_value(0, 0).decode())
 
 
+def lineage(params: Params) -> tuple[str, int, list[tuple[int, str]]]:
+    """The cluster's system identifier, the server's timeline, and where it left each older one."""
+    with _walsender(params) as connection:
+        answer = connection.pgconn.exec_(b"IDENTIFY_SYSTEM")
+        cluster, timeline = answer.get_value(0, 0).decode(), int(answer.get_value(0, 1))
+        if timeline == 1:
+            return cluster, timeline, []
+        told = connection.pgconn.exec_(f"TIMELINE_HISTORY {timeline}".encode())
+        if told.status != psycopg.pq.ExecStatus.TUPLES_OK:
+            raise OpsError(f"the history of timeline {timeline} can't be read: {_said(told)}")
+        lines = [line.split() for line in told.get_value(0, 1).decode(errors="replace").splitlines()]
+        return cluster, timeline, [(int(words[0]), words[1]) for words in lines if words and words[0].isdigit()]
+
+
 def fresh_slot(params: Params) -> None:
     """Make the slot anew for a replica that holds nothing yet. One that is there may be invalidated, or hold WAL back.
 
@@ -85,4 +99,18 @@ def _command(connection: Any, text: str) -> str:
     """Run one command of the replication protocol; returns what the server has against it, empty for nothing."""
     answer = connection.pgconn.exec_(text.encode())
     good = (psycopg.pq.ExecStatus.COMMAND_OK, psycopg.pq.ExecStatus.TUPLES_OK)
-    return "" if answer.status in good else " ".join(answer.error_message.decode(errors="replace").split())
+    return "" if answer.status in good else _said(answer)
+
+
+def _said(answer: Any) -> str:
+    return " ".join(answer.error_message.decode(errors="replace").split())
+
+
+def upstream_place(conninfo: str) -> tuple[str, int]:
+    """The address and port of a primary_conninfo; an empty address where there is none."""
+    require_psycopg()
+    try:
+        words = psycopg.conninfo.conninfo_to_dict(conninfo)
+        return str(words.get("hostaddr") or words.get("host") or ""), int(words.get("port") or 5432)
+    except (psycopg.Error, ValueError):
+        return "", 0

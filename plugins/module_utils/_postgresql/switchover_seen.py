@@ -63,7 +63,7 @@ def seen(server: Server, transaction_seconds: float) -> dict[str, Any]:
     dynamic = (server.data_dir / "patroni.dynamic.json").exists()
     if facts["state"] != "running":
         stopped = facts["state"] == "stopped"
-        facts.update(manager="Patroni" if dynamic else None, synchronous_names=_configured(server) if stopped else "")
+        facts.update(manager="Patroni" if dynamic else None, synchronous_names=configured(server) if stopped else "")
         return facts
     with server.connect() as connection:
         # Imported here, because a server that is stopped is looked at without the library.
@@ -85,7 +85,7 @@ def seen(server: Server, transaction_seconds: float) -> dict[str, Any]:
     return facts
 
 
-def _configured(server: Server) -> str:
+def configured(server: Server) -> str:
     """What a server that is stopped would have commits wait for, as its own program reads its files."""
     argv = [server.program("postgres"), "-D", str(server.data_dir), "-C", "synchronous_standby_names"]
     argv += ["-c", f"config_file={server.config_dir / 'postgresql.conf'}"]

@@ -32,23 +32,30 @@ _NAMES = "synchronous_standby_names"
 def staged(server: Server, params: Params, check_mode: bool) -> Outcome:
     """Write what is dirty. On the candidate also see that nothing holds up the promotion or the first commits."""
     del params
-    changes: dict[str, str] = {}
     with server.connect() as connection:
-        standby, names = connection.execute(
-            "SELECT pg_is_in_recovery(), current_setting('synchronous_standby_names')"
-        ).fetchone()
-        if standby and names:
-            changes[_NAMES] = ""
-        # Somebody's own value is left alone, and waited for.
-        if standby and _RETRY not in _auto(server):
-            changes[_RETRY] = _OURS
         if not check_mode:
             connection.execute("CHECKPOINT")
-            for name, value in changes.items():
-                setting = sql.SQL("ALTER SYSTEM SET {} = {}").format(sql.Identifier(name), sql.Literal(value))
-                connection.execute(setting)
-            _in_force(connection, server, changes)
+        changes = unhindered(connection, server, check_mode)
     return Outcome(bool(changes), {}, "", "".join(f"{name} = {value}\n" for name, value in changes.items()))
+
+
+def unhindered(connection: Any, server: Server, check_mode: bool) -> dict[str, str]:
+    """On a replica, see that nothing holds up its promotion or its first commits; returns what had to be set."""
+    changes: dict[str, str] = {}
+    standby, names = connection.execute(
+        "SELECT pg_is_in_recovery(), current_setting('synchronous_standby_names')"
+    ).fetchone()
+    if standby and names:
+        changes[_NAMES] = ""
+    # Somebody's own value is left alone, and waited for.
+    if standby and _RETRY not in _auto(server):
+        changes[_RETRY] = _OURS
+    if not check_mode:
+        for name, value in changes.items():
+            setting = sql.SQL("ALTER SYSTEM SET {} = {}").format(sql.Identifier(name), sql.Literal(value))
+            connection.execute(setting)
+        _in_force(connection, server, changes)
+    return changes
 
 
 def _auto(server: Server) -> dict[str, str]:

@@ -53,6 +53,7 @@ def right(word: str, home: Path) -> dict[str, Any]:
         "probe": {**server, "directory": f"{home}/probe"},
         "replica": {**server, **primary},
         "report": {"ledger": f"{home}/ledger", "public_key": [f"{home}/key.pub.pem"], "dest": f"{home}/report.html"},
+        "rejoin": {**server, **{name: primary[name] for name in primary if name != "slot"}, "name": "db1"},
         "restart": server,
         "restore_in_place": {**server, **repository, "state": "planned"},
         "restore": {**server, **repository},
@@ -163,6 +164,13 @@ def meant(word: str, home: Path) -> list[Case]:
         found += [{"candidate_host": ""}]
         moved = {"state": "moved", "name": "db1", "candidate": "db2"}
         found += [{**moved, "candidate_host": None}, {"state": "planned", "members": {}, "candidate": "db2"}]
+    if word == "failover":
+        found += [{name: 0} for name in ("reach_seconds", "silence_seconds", "timeout")]
+        found += [{"places": {"db1": place}} for place in ({}, {"host": "a", "port": 0}, {"host": "", "port": 1})]
+        found += [{"accept_loss": "much"}, {"state": "left", "data_dir": None}]
+    if word == "rejoin":
+        found += [{"primary_port": port} for port in (0, 65536)]
+        found += [{"primary_address": address} for address in ("", "a b", "a'")]
     if word == "pool_server":
         found += [{"databases": databases} for databases in ([], [""], ["a\nb"], ["a" * 64])]
         found += [{"auth_user": user} for user in NAMES] + [{"auth_password": secret} for secret in ("", "a\nb")]

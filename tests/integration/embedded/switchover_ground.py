@@ -93,11 +93,11 @@ class Pair(Estate):
         """What an interrupted run leaves; a pooler that runs is none of it."""
         return [one for one in super().leftovers() if "pgbouncer" not in one]
 
-    def records(self) -> list[dict[str, Any]]:
-        """What the ledger holds of switchovers, the oldest first."""
+    def records(self, operation: str = "switchover") -> list[dict[str, Any]]:
+        """What the ledger holds of an operation, the oldest first."""
         paths = sorted((self.evidence / "ledger/orders").glob("*.dsse.json"))
         told = [json.loads(base64.b64decode(json.loads(path.read_text())["payload"]))["predicate"] for path in paths]
-        return [one for one in told if one["operation"] == "switchover"]
+        return [one for one in told if one["operation"] == operation]
 
     @contextlib.contextmanager
     def writers(self, name: str, **target: Any) -> Iterator[dict[str, Any]]:

@@ -34,6 +34,8 @@ ACTS: dict[str, dict[str, Any]] = {
     "decommission": {"decommission_host": "db2", "confirm": "orders"},
     "dump": {},
     "extract": {"extract_database": "postgres", "extract_table": "public.stock", "extract_dest": "/nowhere/stock.dump"},
+    "failover": {"failover_candidate": "db1"},
+    "rejoin": {"rejoin_host": "db2"},
     "restore": {"confirm": "orders"},
     "restore_drill": {},
     "switchover": {"switchover_candidate": "db2"},

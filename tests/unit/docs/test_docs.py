@@ -38,8 +38,9 @@ PARTS = [
     "Examples", "When it refuses", "How it is tested",
 ]  # fmt: skip
 OPERATIONS = [
-    "access", "backup", "config", "config_drift", "decommission", "dump", "extract", "instance", "pool", "provision",
-    "patroni", "replica", "restart", "restore", "restore_drill", "schedule", "switchover", "tablespace", "tls",
+    "access", "backup", "config", "config_drift", "decommission", "dump", "extract", "failover", "instance", "patroni",
+    "pool", "provision", "rejoin", "replica", "restart", "restore", "restore_drill", "schedule", "switchover",
+    "tablespace", "tls",
 ]  # fmt: skip
 #: What a playbook's header says. The last two may stand in one line.
 HEADER = {

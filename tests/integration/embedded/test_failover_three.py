@@ -1,0 +1,129 @@
+# Copyright (c) 2026, boringdb.ops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`failover` of three members with a quorum, behind a pooler, while the primary's host does not answer."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from estate_runs import await_
+from failover_ground import GONE, Doomed, told_loss
+from switchover_ground import changed
+from test_switchover_pooler import Pooled
+
+QUORUM = {"replica_synchronous": {"number": 1}}
+
+
+class Three(Pooled, Doomed):
+    """A primary and two replicas, synchronous by quorum, and a pooler."""
+
+    members = ("db1", "db2", "db3")
+
+    def given(self) -> dict[str, Any]:
+        """Commits wait for one of them."""
+        return QUORUM
+
+    def promoted(self) -> str:
+        """The replica that takes writes now; empty where none does."""
+        told = {host: self.sql("SELECT pg_is_in_recovery()", host) for host in ("db2", "db3")}
+        return next((host for host, standby in told.items() if standby == "f"), "")
+
+    @contextlib.contextmanager
+    def cutting(self) -> Iterator[list[str]]:
+        """A command that cuts a host off, and does not come to its end."""
+        at, fifo, script = (self.logs / f"cut.{name}" for name in ("at", "fifo", "sh"))
+        os.mkfifo(fifo)
+        script.write_text(f'#!/bin/sh\necho "$@" > {at}.new && mv {at}.new {at}\nread _ < {fifo}\n')
+        script.chmod(0o755)
+        try:
+            yield [str(script), "{host}", "{address}"]
+        finally:
+            handle = os.open(fifo, os.O_RDWR | os.O_NONBLOCK)
+            os.write(handle, b"\n")
+            await_(lambda: not any(str(script) in line for line in self.processes().values()), "the end of the command")
+            os.close(handle)
+
+
+@pytest.fixture(scope="module")
+def three() -> Iterator[Three]:
+    """db1 with db2 and db3."""
+    made = Three()
+    try:
+        made.declare(db1={}, db2={}, db3={})
+        made.up()
+        yield made
+    finally:
+        made.down()
+
+
+def test_a_primary_that_only_ssh_does_not_reach_is_refused(three: Three) -> None:
+    three.declare(db1=GONE, db2={}, db3={})
+    told = three.refuses("failover")
+    assert "db1 answers db2, db3, controller, pool1 (it works: use switchover)" in told
+    assert "db2, db3 still streams from db1" in told
+    assert "the host of db1 does not answer, so its server can't be stopped" in told
+    assert three.primary() == "db1"
+    assert three.shown()["paused"] == "0"
+
+
+def test_a_host_that_is_gone_and_runs_that_are_killed(three: Three) -> None:
+    """Clients of the pooler wait, or see errors, and go on; nothing that was acknowledged is lost."""
+    cut = {"failover_fence_command": ["/bin/true"]}
+    with three.doomed_writers("gone", **three.through()) as saw:
+        three.kill_primary()
+        # Without the quorum nobody knows what is lost.
+        told = three.refuses("failover", replica_synchronous=None, db_rpo_seconds=0.001)
+        assert "set failover_fence_command, or type failover_unfenced_ok=db1" in told
+        assert "possibly lost: at least 0 bytes of WAL, an unknown number of transactions, at most" in told
+        assert "failover_accept_loss=" in told
+        told = three.refuses("failover", failover_unfenced_ok="db2")
+        assert "failover_unfenced_ok names db2, and db1 is the primary that is gone" in told
+        with three.cutting() as command:
+            given = {**QUORUM, "pool_hosts": "process_poolers"}
+            running = three.begin("failover", failover_fence_command=command, **given)
+            await_((three.logs / "cut.at").exists, "the fence", 180)
+            running.kill()
+            assert Path(three.logs / "cut.at").read_text() == "db1 127.0.0.1\n"
+            assert not three.promoted()
+            assert three.shown()["paused"] != "0"
+        running = three.begin("failover", **cut, **given)
+        new = await_(three.promoted, "the promotion", 180)
+        running.kill()
+        other = {"db2": "db3", "db3": "db2"}[new]
+        assert three.note(new).exists()
+        output = " ".join(three.done("failover", **cut).split())
+        assert f"{new} was promoted in the place of db1 by a run that did not end; the rest is done" in output
+    assert saw["found"]["missing"] == 0, saw
+    assert saw["errors"] > 0, "the clients were not disturbed: the test proves nothing"
+    three.orphaned(new, "db1")
+    three.settled(new)
+    [record] = three.records("failover")
+    assert record["verdict"] == "verified", record
+    measured = record["measurements"]
+    assert (measured["fenced"], measured["primary_after"], measured["members_there"]) == ("command", new, 2)
+    assert measured["vantage_points"] == "controller, db2, db3, pool1"
+    told_of = told_loss(record)
+    assert (told_of["loss_covered_by_quorum"], told_of["loss_seconds_at_most"]) == (True, 0)
+    assert told_of["loss_transactions"] == "unknown"
+    assert three.facts(new)["synchronous"]["names"] == ["db1", other]
+    again = three.done("failover", **cut)
+    assert f"{new} is the primary of orders and works" in " ".join(again.split())
+    assert {changed(again)[host] for host in (new, other)} == {0}
+    assert len(three.records("failover")) == 1
+
+
+def test_it_comes_back(three: Three) -> None:
+    """Nobody could mark it: it would start as a primary."""
+    new = three.promoted()
+    assert not (three.home / "db1/data/standby.signal").exists()
+    three.declare(db1={}, db2={}, db3={})
+    three.done("rejoin", rejoin_host="db1")
+    three.converged(new)
+    three.settled(new)
+    assert three.records("rejoin")[-1]["verdict"] == "verified"
