@@ -41,20 +41,23 @@ options:
       - V(keypair) creates the signing key and its public half where they do not exist, and never replaces either.
       - V(proven) tells which backups of O(cluster) a verified drill restored. It fails for nothing that the ledger
         holds; it returns whether that is sound.
+      - V(followed_up) signs O(follow_up), which is about a record that is there, and appends it to the chain of
+        O(cluster).
+        Saying the very same with the same key again changes nothing.
       - V(identified) tells which cluster each name in the ledger stands for. It fails for nothing that the ledger
         holds.
     type: str
-    choices: [recorded, verified, keypair, proven, identified]
+    choices: [recorded, verified, keypair, proven, identified, followed_up]
     default: recorded
   ledger:
     description:
       - Folder of the ledger. Created by the first record.
-      - Needed for the states V(recorded), V(verified), V(proven) and V(identified).
+      - Needed for all states but V(keypair).
     type: path
   private_key:
     description:
       - Path of the signing key, PKCS#8 in PEM. Refused when group or others may read it.
-      - Needed for the states V(recorded) and V(keypair).
+      - Needed for the states V(recorded), V(followed_up) and V(keypair).
     type: path
   passphrase:
     description:
@@ -63,8 +66,8 @@ options:
   public_key:
     description:
       - Paths of the public keys that are trusted. Several are needed where the signing key was replaced.
-      - Needed for O(state=verified), O(state=proven) and O(state=identified). The keys that lie inside the ledger are
-        never trusted by themselves, as whoever can rewrite the ledger can rewrite them too.
+      - Needed for O(state=verified), O(state=proven), O(state=identified) and O(state=followed_up). The keys that lie
+        inside the ledger are never trusted by themselves, as whoever can rewrite the ledger can rewrite them too.
       - For O(state=keypair) the one path of the public half, by default the private key's path
         with the ending C(.pub.pem).
     type: list
@@ -142,11 +145,52 @@ options:
         description: Who approved it, a text or a dictionary.
         type: raw
       corrective_action:
-        description: What was done about a failure.
+        description: What was done about a failure, a text or a dictionary.
+        type: raw
+  follow_up:
+    description:
+      - What a person says about a record that is in the chain. Needed for O(state=followed_up).
+      - Refused where no record of O(cluster) has that digest, where nobody vouches for it, where it is a follow-up
+        itself, where the same key has approved it already, and for a corrective action where there was nothing to correct.
+    type: dict
+    suboptions:
+      kind:
+        description: Whether the record is approved, or a corrective action is recorded for it.
         type: str
+        choices: [approval, corrective_action]
+        required: true
+      record:
+        description: SHA-256 of the record's file, as the report shows it.
+        type: str
+        required: true
+      by:
+        description: Who says it.
+        type: str
+        required: true
+      role:
+        description: In which role.
+        type: str
+      comment:
+        description: What is said of the approval.
+        type: str
+      action:
+        description: What was done. Needed for a corrective action.
+        type: str
+      ticket:
+        description: Where it is tracked.
+        type: str
+  second_person:
+    description:
+      - Refuse a follow-up that is signed with the key that signed the record.
+    type: bool
+    default: false
+  operator:
+    description:
+      - Who runs O(state=followed_up), see O(record.operator).
+    type: dict
   cluster:
     description:
-      - Verify the chain of this cluster only. Needed for O(state=proven).
+      - Verify the chain of this cluster only. Needed for O(state=proven) and O(state=followed_up).
     type: str
   witnesses:
     description:
@@ -192,6 +236,21 @@ EXAMPLES = r"""
   vars:
     ansible_python_interpreter: "{{ ansible_playbook_python }}"
 
+- name: Approve it, with a key of one's own
+  boringdb.ops.evidence:
+    state: followed_up
+    ledger: /srv/evidence
+    private_key: /home/ada/ada.pem
+    public_key: [/etc/boringdb/evidence.pub.pem, /home/ada/ada.pub.pem]
+    cluster: orders
+    second_person: true
+    follow_up:
+      kind: approval
+      record: 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
+      by: Ada Lovelace
+      role: head of operations
+  delegate_to: localhost
+
 - name: Verify the whole ledger
   boringdb.ops.evidence:
     state: verified
@@ -207,36 +266,36 @@ head:
   description:
     - SHA-256 of the new record's file, the digest to mail or store outside of the ledger.
     - In check mode what it would be.
-  returned: O(state=recorded)
+  returned: O(state=recorded) or O(state=followed_up)
   type: str
   sample: 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
 previous:
   description: SHA-256 of the file of the record before, null for the first.
-  returned: O(state=recorded)
+  returned: O(state=recorded) or O(state=followed_up)
   type: str
 sequence:
   description: Place of the record in its chain, from 1.
-  returned: O(state=recorded)
+  returned: O(state=recorded) or O(state=followed_up)
   type: int
 path:
   description: File of the record.
-  returned: O(state=recorded)
+  returned: O(state=recorded) or O(state=followed_up)
   type: str
 cluster:
   description: Cluster of the record.
-  returned: O(state=recorded)
+  returned: O(state=recorded) or O(state=followed_up)
   type: str
 verdict:
   description: What the checks say, V(verified), V(failed) or V(error).
-  returned: O(state=recorded)
+  returned: O(state=recorded) or O(state=followed_up)
   type: str
 statement:
   description: The in-toto Statement that was signed.
-  returned: O(state=recorded)
+  returned: O(state=recorded) or O(state=followed_up)
   type: dict
 keyid:
   description: SHA-256 of the public key in DER.
-  returned: O(state=recorded) or O(state=keypair)
+  returned: O(state=recorded), O(state=followed_up) or O(state=keypair)
   type: str
 created:
   description: Paths that were created.
@@ -309,7 +368,7 @@ findings:
     kind:
       description:
         - One of V(altered), V(removed), V(reordered), V(duplicate), V(foreign_key), V(unparsable), V(misplaced),
-          V(witness), V(empty).
+          V(follow_up), V(witness), V(empty).
       type: str
     record:
       description: File name, empty where the chain as a whole is meant.
@@ -338,10 +397,12 @@ from ansible_collections.boringdb.ops.plugins.module_utils._core.evidence import
     recorded,
     verified,
 )
+from ansible_collections.boringdb.ops.plugins.module_utils._core.follow_up import SAID, followed_up
 from ansible_collections.boringdb.ops.plugins.module_utils._core.keys import MISSING_CRYPTOGRAPHY
 
 STATES = {
     "recorded": recorded, "verified": verified, "keypair": keypair, "proven": proven, "identified": identified,
+    "followed_up": followed_up,
 }  # fmt: skip
 
 RECORD = {
@@ -360,7 +421,17 @@ RECORD = {
     "subjects": {"type": "list", "elements": "dict", "required": True},
     "controls": {"type": "list", "elements": "str"},
     "approval": {"type": "raw"},
-    "corrective_action": {"type": "str"},
+    "corrective_action": {"type": "raw"},
+}
+
+FOLLOW_UP = {
+    "kind": {"type": "str", "choices": list(SAID), "required": True},
+    "record": {"type": "str", "required": True},
+    "by": {"type": "str", "required": True},
+    "role": {"type": "str"},
+    "comment": {"type": "str"},
+    "action": {"type": "str"},
+    "ticket": {"type": "str"},
 }
 
 
@@ -373,6 +444,9 @@ def main() -> None:
             "passphrase": {"type": "str", "no_log": True},
             "public_key": {"type": "list", "elements": "path", "no_log": False},
             "record": {"type": "dict", "options": RECORD},
+            "follow_up": {"type": "dict", "options": FOLLOW_UP},
+            "second_person": {"type": "bool", "default": False},
+            "operator": {"type": "dict"},
             "cluster": {"type": "str"},
             "witnesses": {"type": "dict"},
             "lock_timeout": {"type": "int", "default": 60},
@@ -383,6 +457,7 @@ def main() -> None:
             ("state", "keypair", ["private_key"]),
             ("state", "proven", ["ledger", "public_key", "cluster"]),
             ("state", "identified", ["ledger", "public_key"]),
+            ("state", "followed_up", ["ledger", "private_key", "public_key", "cluster", "follow_up"]),
         ],
         supports_check_mode=True,
     )

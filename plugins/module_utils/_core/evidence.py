@@ -15,6 +15,7 @@ from typing import Any
 from ansible_collections.boringdb.ops.plugins.module_utils._core import chain, keys, ledger
 from ansible_collections.boringdb.ops.plugins.module_utils._core.keys import EvidenceError
 from ansible_collections.boringdb.ops.plugins.module_utils._core.module import Outcome, Params
+from ansible_collections.boringdb.ops.plugins.module_utils._core.statement import FOLLOW_UPS
 
 #: What a verified record of an operation proves, and the measurement that names it.
 _PROOFS = {"restore_drill": ("backups", "backup_label"), "dump": ("dumps", "dump_label")}
@@ -45,11 +46,18 @@ def keypair(params: Params, check_mode: bool) -> Outcome:
 def recorded(params: Params, check_mode: bool) -> Outcome:
     """Signs a record and appends it to its cluster's chain."""
     record = dict(params["record"])
+    if record["operation"] in FOLLOW_UPS:
+        raise EvidenceError(f"{record['operation']} is said of a record that is there: use state=followed_up")
     record["operator"] = operator(record.get("operator"), os.environ)
     key = keys.load_private(Path(params["private_key"]), params["passphrase"])
     appended = ledger.append(
         Path(params["ledger"]).absolute(), record, key, lock_seconds=params["lock_timeout"], dry_run=check_mode
     )
+    return outcome(appended, key.keyid)
+
+
+def outcome(appended: ledger.Appended, keyid: str) -> Outcome:
+    """What a record that was appended, or stood there, is returned as."""
     predicate = appended.statement["predicate"]
     shown = json.dumps(appended.statement, indent=2, sort_keys=True) + "\n" if appended.changed else ""
     return Outcome(
@@ -60,7 +68,7 @@ def recorded(params: Params, check_mode: bool) -> Outcome:
             "sequence": appended.sequence,
             "previous": appended.previous,
             "head": appended.head,
-            "keyid": key.keyid,
+            "keyid": keyid,
             "verdict": predicate["verdict"],
             "statement": appended.statement,
         },

@@ -19,7 +19,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,11 +80,13 @@ def record_files(folder: Path) -> list[Path]:
 
 def append(
     ledger: Path, record: Mapping[str, Any], key: PrivateKey, *, lock_seconds: float = 60, dry_run: bool = False,
+    guard: Callable[[], None] | None = None,
 ) -> Appended:
     """Signs a record and appends it to its cluster's chain.
 
     Giving the very same record again (a rerun, a retried job) finds it and changes nothing.
 
+    :param guard: asked while the chain is locked, before anything is written; raises what speaks against the record
     :raises EvidenceError: when the record is not sound (every problem at once), or the ledger cannot be written
     """
     prepared = statement.prepare(record)
@@ -96,6 +98,8 @@ def append(
         _store_key(ledger, key)
         folder.mkdir(exist_ok=True)
         with locked(folder, lock_seconds):
+            if guard:
+                guard()
             _clean(folder)
             composed, data = _compose(folder, prepared, key)
             if composed.changed:

@@ -27,7 +27,8 @@ PAGES = [REPO / "README.md", REPO / "CONTRIBUTING.md", *sorted((REPO / "docs").g
 EXAMPLE = REPO / "inventories/example"
 #: Words whose page is another word's.
 SHARED_PAGE = {
-    "backup_info": "backup", "backup_manifest": "verify", "evidence_key": "evidence", "instance_info": "instance",
+    "backup_info": "backup", "backup_manifest": "verify", "evidence_key": "evidence", "follow_up": "evidence",
+    "instance_info": "instance",
     "object_lock": "pgbackrest", "pool_info": "pool", "pool_server": "pool", "postgresql": "provision",
     "restore_in_place": "restore", "rotate_password": "access", "verify_evidence": "evidence",
 }  # fmt: skip
