@@ -44,10 +44,12 @@ options:
       - V(followed_up) signs O(follow_up), which is about a record that is there, and appends it to the chain of
         O(cluster).
         Saying the very same with the same key again changes nothing.
+      - V(witnessed) leaves the head of every chain, or of that of O(cluster), with each of O(witness), unless it is
+        there. A chain with a finding is not witnessed.
       - V(identified) tells which cluster each name in the ledger stands for. It fails for nothing that the ledger
         holds.
     type: str
-    choices: [recorded, verified, keypair, proven, identified, followed_up]
+    choices: [recorded, verified, keypair, proven, identified, followed_up, witnessed]
     default: recorded
   ledger:
     description:
@@ -66,8 +68,9 @@ options:
   public_key:
     description:
       - Paths of the public keys that are trusted. Several are needed where the signing key was replaced.
-      - Needed for O(state=verified), O(state=proven), O(state=identified) and O(state=followed_up). The keys that lie
-        inside the ledger are never trusted by themselves, as whoever can rewrite the ledger can rewrite them too.
+      - Needed for O(state=verified), O(state=proven), O(state=identified), O(state=followed_up) and
+        O(state=witnessed). The keys that lie inside the ledger are never trusted by themselves, as whoever can rewrite
+        the ledger can rewrite them too.
       - For O(state=keypair) the one path of the public half, by default the private key's path
         with the ending C(.pub.pem).
     type: list
@@ -151,7 +154,8 @@ options:
     description:
       - What a person says about a record that is in the chain. Needed for O(state=followed_up).
       - Refused where no record of O(cluster) has that digest, where nobody vouches for it, where it is a follow-up
-        itself, where the same key has approved it already, and for a corrective action where there was nothing to correct.
+        itself, where the same key has approved it already, and for a corrective action where there was nothing to
+        correct.
     type: dict
     suboptions:
       kind:
@@ -197,6 +201,99 @@ options:
       - Head digests that were kept outside of the ledger, by cluster, one or a list of them.
       - Each must still be found in the chain of its cluster.
     type: dict
+  witness:
+    description:
+      - Where the heads of chains are kept outside of the ledger. Needed for O(state=witnessed).
+      - For O(state=verified) these are asked, and each head that they have must be found in the chain of its cluster.
+    type: list
+    elements: dict
+    suboptions:
+      kind:
+        description:
+          - V(timestamp) has the head stamped by an authority, RFC 3161, and keeps the stamp beside the chain. Needs the
+            program C(openssl).
+          - V(object_lock) writes the head's file into a bucket with Object Lock, with a retention of its own. Needs
+            boto3.
+          - V(mail) mails the head.
+        type: str
+        choices: [timestamp, object_lock, mail]
+        required: true
+      url:
+        description: Address of the time stamp authority. Not needed to verify.
+        type: str
+      ca_file:
+        description:
+          - Certificates that are trusted, in PEM. Of the authority's root for V(timestamp), which needs it; of the
+            server for the others, where it is not one of the system's.
+        type: path
+      untrusted_file:
+        description: Certificates between the authority's and its root, in PEM, where stamps do not carry them.
+        type: path
+      bucket:
+        description: The bucket.
+        type: str
+      endpoint:
+        description: Bare name of the store.
+        type: str
+      region:
+        description: Region of the bucket.
+        type: str
+      uri_style:
+        description: How the bucket is addressed.
+        type: str
+        choices: [host, path]
+        default: host
+      key:
+        description: Id of the store's key. Without it one is looked for where boto3 always does.
+        type: str
+      key_secret:
+        description: The store's key.
+        type: str
+      prefix:
+        description: What the names of the objects begin with.
+        type: str
+        default: evidence
+      days:
+        description: How long an object can't be removed.
+        type: int
+        default: 400
+      mode:
+        description: Mode of the retention.
+        type: str
+        choices: [compliance, governance]
+        default: compliance
+      host:
+        description: The mail server.
+        type: str
+      port:
+        description:
+          - Port of the store, by default V(443), or of the mail server, by default V(25), with TLS V(465).
+        type: int
+      security:
+        description: How mail is carried.
+        type: str
+        choices: [starttls, tls, none]
+        default: starttls
+      login_user:
+        description: Account on the mail server, if it asks for one.
+        type: str
+      login_password:
+        description: Its password.
+        type: str
+      sender:
+        description: Address that the mail comes from.
+        type: str
+      recipients:
+        description: Addresses that it goes to.
+        type: list
+        elements: str
+      folder:
+        description: Folder with mails that a recipient saved, each a file. Read by O(state=verified).
+        type: path
+      timeout:
+        description: Seconds to wait for an answer.
+        type: int
+        default: 30
   lock_timeout:
     description:
       - Seconds to wait for another writer of the same chain.
@@ -380,6 +477,23 @@ clusters:
   description: By cluster the number of records and of findings, and the digest of the chain's head.
   returned: O(state=verified)
   type: dict
+witnessed:
+  description: By cluster the witnesses that were found, and how many records are newer than all of them.
+  returned: O(state=verified) with O(witness)
+  type: dict
+  contains:
+    unwitnessed:
+      description: How many records came after the newest witnessed one; all of them where none was.
+      type: int
+    witnesses:
+      description: Each with C(kind), C(sequence), C(head), C(at), C(where), and what it C(proves).
+      type: list
+      elements: dict
+left:
+  description: The heads that were left with a witness, each with C(cluster), C(kind), C(sequence) and C(head).
+  returned: O(state=witnessed)
+  type: list
+  elements: dict
 keyids:
   description: Ids of the trusted keys.
   returned: O(state=verified)
@@ -399,10 +513,11 @@ from ansible_collections.boringdb.ops.plugins.module_utils._core.evidence import
 )
 from ansible_collections.boringdb.ops.plugins.module_utils._core.follow_up import SAID, followed_up
 from ansible_collections.boringdb.ops.plugins.module_utils._core.keys import MISSING_CRYPTOGRAPHY
+from ansible_collections.boringdb.ops.plugins.module_utils._core.witness import KINDS, witnessed
 
 STATES = {
     "recorded": recorded, "verified": verified, "keypair": keypair, "proven": proven, "identified": identified,
-    "followed_up": followed_up,
+    "followed_up": followed_up, "witnessed": witnessed,
 }  # fmt: skip
 
 RECORD = {
@@ -434,6 +549,31 @@ FOLLOW_UP = {
     "ticket": {"type": "str"},
 }
 
+WITNESS = {
+    "kind": {"type": "str", "choices": list(KINDS), "required": True},
+    "url": {"type": "str"},
+    "ca_file": {"type": "path"},
+    "untrusted_file": {"type": "path"},
+    "bucket": {"type": "str"},
+    "endpoint": {"type": "str"},
+    "region": {"type": "str"},
+    "uri_style": {"type": "str", "choices": ["host", "path"], "default": "host"},
+    "key": {"type": "str", "no_log": False},
+    "key_secret": {"type": "str", "no_log": True},
+    "prefix": {"type": "str", "default": "evidence"},
+    "days": {"type": "int", "default": 400},
+    "mode": {"type": "str", "choices": ["compliance", "governance"], "default": "compliance"},
+    "host": {"type": "str"},
+    "port": {"type": "int"},
+    "security": {"type": "str", "choices": ["starttls", "tls", "none"], "default": "starttls"},
+    "login_user": {"type": "str"},
+    "login_password": {"type": "str", "no_log": True},
+    "sender": {"type": "str"},
+    "recipients": {"type": "list", "elements": "str"},
+    "folder": {"type": "path"},
+    "timeout": {"type": "int", "default": 30},
+}
+
 
 def main() -> None:
     module = AnsibleModule(
@@ -449,6 +589,7 @@ def main() -> None:
             "operator": {"type": "dict"},
             "cluster": {"type": "str"},
             "witnesses": {"type": "dict"},
+            "witness": {"type": "list", "elements": "dict", "options": WITNESS},
             "lock_timeout": {"type": "int", "default": 60},
         },
         required_if=[
@@ -458,6 +599,7 @@ def main() -> None:
             ("state", "proven", ["ledger", "public_key", "cluster"]),
             ("state", "identified", ["ledger", "public_key"]),
             ("state", "followed_up", ["ledger", "private_key", "public_key", "cluster", "follow_up"]),
+            ("state", "witnessed", ["ledger", "public_key", "witness"]),
         ],
         supports_check_mode=True,
     )
@@ -467,7 +609,9 @@ def main() -> None:
         outcome = STATES[module.params["state"]](module.params, module.check_mode)
     except NotVerified as error:
         module.fail_json(msg=as_line(error), **error.facts)
-    except (OpsError, OSError) as error:
+    except OpsError as error:
+        module.fail_json(msg=as_line(error), **error.facts)
+    except OSError as error:
         module.fail_json(msg=as_line(error))
     diff = {"before": outcome.before, "after": outcome.after}
     module.exit_json(changed=outcome.changed, diff=diff, **outcome.facts)

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.boringdb.ops.plugins.module_utils._core import chain, keys, ledger
+from ansible_collections.boringdb.ops.plugins.module_utils._core import chain, keys, ledger, witness
 from ansible_collections.boringdb.ops.plugins.module_utils._core.keys import EvidenceError
 from ansible_collections.boringdb.ops.plugins.module_utils._core.module import Outcome, Params
 from ansible_collections.boringdb.ops.plugins.module_utils._core.statement import FOLLOW_UPS
@@ -87,8 +87,12 @@ def verified(params: Params, check_mode: bool) -> Outcome:
         raise EvidenceError(f"ledger {root} is not a folder: correct the path")
     trusted = keys.load_trusted(map(Path, params["public_key"] or ()))
     witnesses = witness_lists(params["witnesses"] or {})
-    chains = chain.read_ledger(root, trusted, [params["cluster"]] if params["cluster"] else (), witnesses)
+    recalled = witness.recall(params.get("witness") or [], root.absolute(), params["cluster"])
+    named = {**{one.cluster: [] for one in recalled}, **witnesses}
+    chains = chain.read_ledger(root, trusted, [params["cluster"]] if params["cluster"] else (), named)
     findings = [finding for item in chains for finding in item.findings]
+    unlike, seen = witness.compare(chains, recalled)
+    findings += unlike
     if not chains:
         findings.append(chain.Finding("ledger", "empty", "", f"no record at all in {root}"))
     facts = {
@@ -99,6 +103,7 @@ def verified(params: Params, check_mode: bool) -> Outcome:
             for item in chains
         },
         "keyids": sorted(trusted),
+        "witnessed": seen if params.get("witness") else {},
     }
     if findings:
         raise NotVerified(_complaint(findings), facts)

@@ -41,8 +41,8 @@ ACTS: dict[str, dict[str, Any]] = {
 #: It writes units, for which systemd is needed: tests/lab/schedule.
 ON_HOSTS = {"schedule"}
 #: They have these three in files of their own: tests/integration/embedded/test_provision.py, test_pool_playbook.py,
-#: tests/unit/evidence/test_evidence_ansible.py.
-OF_ITS_OWN = {"follow_up", "pool", "provision"}
+#: tests/unit/evidence/test_evidence_ansible.py, test_evidence_witness.py.
+OF_ITS_OWN = {"follow_up", "pool", "provision", "witness_evidence"}
 #: The others are as declared on a cluster that was provisioned, drilled and reported on.
 NOT_YET_DECLARED = {"access", "report"}
 #: These make no difference between a cluster that is there and one that is not.

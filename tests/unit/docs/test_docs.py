@@ -31,6 +31,7 @@ SHARED_PAGE = {
     "instance_info": "instance",
     "object_lock": "pgbackrest", "pool_info": "pool", "pool_server": "pool", "postgresql": "provision",
     "restore_in_place": "restore", "rotate_password": "access", "verify_evidence": "evidence",
+    "witness_evidence": "evidence",
 }  # fmt: skip
 #: The parts of a page of an operation, in their order.
 PARTS = [

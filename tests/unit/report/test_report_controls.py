@@ -167,9 +167,11 @@ def test_the_module_writes_each_form_once(ground):
     add(ground, 1)
     for form in report_file.FORMS:
         dest = ground.folder / form
-        params = SimpleNamespace(ledger=str(ground.ledger), dest=str(dest), public_key=[str(ground.public)],
-                                 format=form, title="t", overdue_days=7, clusters=[], witnesses=None, limit=20, approval=[],
-                                 period_start=None, period_end=None, second_person=False)
+        params = SimpleNamespace(
+            ledger=str(ground.ledger), dest=str(dest), public_key=[str(ground.public)], format=form, title="t",
+            overdue_days=7, clusters=[], witnesses=None, limit=20, approval=[], period_start=None, period_end=None,
+            second_person=False,
+        )
         assert report_file.write_report(vars(params), False).changed
         assert not report_file.write_report(vars(params), False).changed
         assert Path(dest).stat().st_size > 500
