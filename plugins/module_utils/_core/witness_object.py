@@ -104,7 +104,7 @@ class LockedObject:
         except botocore.exceptions.ClientError as exc:
             error = exc.response.get("Error", {})
             said = f"{exc.operation_name} answers {error.get('Code')}: {error.get('Message')}"
-            raise OpsError(f"{where}: {said}; its key needs s3:ListBucketVersions, s3:GetObjectVersion, s3:PutObject and "
-                           "s3:PutObjectRetention") from exc
+            raise OpsError(f"{where}: {said}; its key needs s3:ListBucketVersions, s3:GetObjectVersion, "
+                           "s3:PutObject and s3:PutObjectRetention") from exc
         except botocore.exceptions.BotoCoreError as exc:
             raise OpsError(f"{where} can't be asked: {exc}") from exc
