@@ -154,6 +154,8 @@ class Record:
         if predicate["operation"] in FOLLOW_UPS:
             [subject] = statement["subject"]
             self.follows = subject["digest"]["sha256"]
+            if not predicate[predicate["operation"]]["by"]:
+                raise ValueError("nobody says who follows it")
         self.predicate = predicate
         if not self.signed:
             return

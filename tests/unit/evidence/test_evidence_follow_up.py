@@ -145,6 +145,8 @@ def test_verification_knows_a_follow_up_of_nothing(ground):
     follow(ground, first, **APPROVAL)
     path = signed(ground, lambda document: document["subject"][0]["digest"].update(sha256="a" * 64))
     assert both(ground) == [("follow_up", path.name)]
+    path = signed(ground, lambda document: document["predicate"].update(approval={"by": ""}))
+    assert ("unparsable", path.name) in both(ground)
     path = signed(ground, lambda document: document["subject"].append(document["subject"][0]))
     assert both(ground) == [("unparsable", path.name)]
 

@@ -24,6 +24,7 @@ from ansible_collections.boringdb.ops.plugins.module_utils._core.keys import Evi
 from make_estate import NOW
 from markdown_it import MarkdownIt
 from samples import ROOT, forge, record, stamp
+from test_report_page import EVIL, Reader
 
 FAILED = [{"name": "rows", "required": True, "status": "failed"}]
 APPROVAL = {"kind": "approval", "by": "Ada", "role": "head of operations"}
@@ -110,6 +111,23 @@ def test_a_corrective_action_closes_a_failure(ground):
         assert "OPS-17" in form(found, 20)
     done, = json.loads(report_text.as_json(found, 20))["clusters"][0]["operations"][2]["corrective_actions"]
     assert (done["by"], done["action"], done["signed_by"]) == ("Bob", "disk | replaced", ground.key.keyid)
+
+
+def test_what_people_say_stays_text(ground):
+    path = add(ground, 2, checks=[{**FAILED[0], "message": EVIL}])
+    follow(ground, path, kind="corrective_action", by=EVIL, role=EVIL, action=EVIL, ticket=EVIL)
+    follow(ground, path, **{**APPROVAL, "by": EVIL, "comment": EVIL})
+    add(ground, 1, checks=[{**FAILED[0], "message": EVIL}], controls=[EVIL])
+    found = built(ground)
+    reader = Reader(page.render(found, 20))
+    assert not [tag for tag, _attributes in reader.elements if tag == "img"]
+    assert not [name for _tag, attributes in reader.elements for name in attributes if name.startswith("on")]
+    assert reader.text.count(EVIL) >= 12
+    for form in (report_text.markdown, matrix_text.controls_markdown):
+        text = form(found, 20)
+        tokens = MarkdownIt("commonmark").enable("table").parse(text)
+        inline = [child for token in tokens for child in token.children or []]
+        assert "<" not in text and not {child.type for child in inline} & {"html_inline", "link_open", "image"}
 
 
 def test_an_approval_may_be_demanded_of_a_second_person(ground):
