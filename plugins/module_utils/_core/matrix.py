@@ -14,7 +14,8 @@ from datetime import date, datetime, time, timedelta, timezone
 
 from ansible_collections.boringdb.ops.plugins.module_utils._core.controls import CONTROLS, Control
 from ansible_collections.boringdb.ops.plugins.module_utils._core.keys import EvidenceError
-from ansible_collections.boringdb.ops.plugins.module_utils._core.report import FOLLOW_UPS, Approval, Cluster, Entry, why
+from ansible_collections.boringdb.ops.plugins.module_utils._core.report import Approval, Cluster, Entry, why
+from ansible_collections.boringdb.ops.plugins.module_utils._core.statement import FOLLOW_UPS
 
 DEFAULT_DAYS = 90
 #: Kind of gap -> what it means, the worst first.

@@ -44,7 +44,7 @@ class Mail:
         preflight.require(not folder or Path(folder).is_dir(), f"folder of the saved mails is none: {folder}",
                           "correct it, or leave it out")
         preflight.done()
-        self.options, self.root, self.folder = options, root, folder
+        self.options, self.root, self.folder = options, root, str(folder or "")
 
     def leave(self, head: Head, check_mode: bool) -> bool:
         """Send the head, unless it was sent."""

@@ -33,11 +33,11 @@ class TimeStamp:
     def __init__(self, options: Mapping[str, Any], root: Path) -> None:
         preflight = Preflight()
         for name in ("ca_file", "untrusted_file"):
-            path = options.get(name)
+            path = str(options.get(name) or "")
             if path or name == "ca_file":
-                preflight.require(bool(path) and Path(path).is_file(), f"{name} of the time stamps is no file: {path}",
+                preflight.require(Path(path).is_file(), f"{name} of the time stamps is no file: {path}",
                                   "name the certificate of the authority's root, in PEM")
-        url = options.get("url")
+        url = str(options.get("url") or "")
         preflight.require(not url or url.startswith(("http://", "https://")), f"url is {url!r}", "give http(s)://…")
         preflight.done()
         self.options, self.root, self.url = options, root, url
