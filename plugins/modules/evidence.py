@@ -46,10 +46,12 @@ options:
         Saying the very same with the same key again changes nothing.
       - V(witnessed) leaves the head of every chain, or of that of O(cluster), with each of O(witness), unless it is
         there. A chain with a finding is not witnessed.
+      - V(synced) brings to O(ledger) and to O(store) the records that only the other has, of all clusters or of
+        O(cluster).
       - V(identified) tells which cluster each name in the ledger stands for. It fails for nothing that the ledger
         holds.
     type: str
-    choices: [recorded, verified, keypair, proven, identified, followed_up, witnessed]
+    choices: [recorded, verified, keypair, proven, identified, followed_up, witnessed, synced]
     default: recorded
   ledger:
     description:
@@ -201,6 +203,48 @@ options:
       - Head digests that were kept outside of the ledger, by cluster, one or a list of them.
       - Each must still be found in the chain of its cluster.
     type: dict
+  store:
+    description:
+      - A bucket that holds the ledger for several controllers; O(ledger) is then this controller's copy. Each place in
+        a chain is taken by a conditional write. Needs boto3.
+      - Used by O(state=recorded), O(state=followed_up) and O(state=synced), which needs it; the other states read the
+        copy. Check mode reads the copy alone, but for O(state=synced).
+    type: dict
+    suboptions:
+      bucket:
+        description: The bucket.
+        type: str
+        required: true
+      endpoint:
+        description: Bare name of the store.
+        type: str
+        required: true
+      region:
+        description: Region of the bucket.
+        type: str
+        required: true
+      port:
+        description: Port of the store.
+        type: int
+        default: 443
+      uri_style:
+        description: How the bucket is addressed.
+        type: str
+        choices: [host, path]
+        default: host
+      key:
+        description: Id of the store's key. Without it one is looked for where boto3 always does.
+        type: str
+      key_secret:
+        description: The store's key.
+        type: str
+      ca_file:
+        description: Certificates that are trusted, where the store's is not one of the system's.
+        type: path
+      prefix:
+        description: What the names of the objects begin with.
+        type: str
+        default: ledger
   witness:
     description:
       - Where the heads of chains are kept outside of the ledger. Needed for O(state=witnessed).
@@ -489,6 +533,11 @@ witnessed:
       description: Each with C(kind), C(sequence), C(head), C(at), C(where), and what it C(proves).
       type: list
       elements: dict
+moved:
+  description: The records that one side lacked, one line each.
+  returned: O(state=synced)
+  type: list
+  elements: str
 left:
   description: The heads that were left with a witness, each with C(cluster), C(kind), C(sequence) and C(head).
   returned: O(state=witnessed)
@@ -513,11 +562,12 @@ from ansible_collections.boringdb.ops.plugins.module_utils._core.evidence import
 )
 from ansible_collections.boringdb.ops.plugins.module_utils._core.follow_up import SAID, followed_up
 from ansible_collections.boringdb.ops.plugins.module_utils._core.keys import MISSING_CRYPTOGRAPHY
+from ansible_collections.boringdb.ops.plugins.module_utils._core.ledger_bucket import synced
 from ansible_collections.boringdb.ops.plugins.module_utils._core.witness import KINDS, witnessed
 
 STATES = {
     "recorded": recorded, "verified": verified, "keypair": keypair, "proven": proven, "identified": identified,
-    "followed_up": followed_up, "witnessed": witnessed,
+    "followed_up": followed_up, "witnessed": witnessed, "synced": synced,
 }  # fmt: skip
 
 RECORD = {
@@ -547,6 +597,18 @@ FOLLOW_UP = {
     "comment": {"type": "str"},
     "action": {"type": "str"},
     "ticket": {"type": "str"},
+}
+
+STORE = {
+    "bucket": {"type": "str", "required": True},
+    "endpoint": {"type": "str", "required": True},
+    "region": {"type": "str", "required": True},
+    "port": {"type": "int", "default": 443},
+    "uri_style": {"type": "str", "choices": ["host", "path"], "default": "host"},
+    "key": {"type": "str", "no_log": False},
+    "key_secret": {"type": "str", "no_log": True},
+    "ca_file": {"type": "path"},
+    "prefix": {"type": "str", "default": "ledger"},
 }
 
 WITNESS = {
@@ -589,6 +651,7 @@ def main() -> None:
             "operator": {"type": "dict"},
             "cluster": {"type": "str"},
             "witnesses": {"type": "dict"},
+            "store": {"type": "dict", "options": STORE},
             "witness": {"type": "list", "elements": "dict", "options": WITNESS},
             "lock_timeout": {"type": "int", "default": 60},
         },
@@ -599,6 +662,7 @@ def main() -> None:
             ("state", "proven", ["ledger", "public_key", "cluster"]),
             ("state", "identified", ["ledger", "public_key"]),
             ("state", "followed_up", ["ledger", "private_key", "public_key", "cluster", "follow_up"]),
+            ("state", "synced", ["ledger", "store"]),
             ("state", "witnessed", ["ledger", "public_key", "witness"]),
         ],
         supports_check_mode=True,

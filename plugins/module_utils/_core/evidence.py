@@ -14,6 +14,7 @@ from typing import Any
 
 from ansible_collections.boringdb.ops.plugins.module_utils._core import chain, keys, ledger, witness
 from ansible_collections.boringdb.ops.plugins.module_utils._core.keys import EvidenceError
+from ansible_collections.boringdb.ops.plugins.module_utils._core.ledger_bucket import store_of
 from ansible_collections.boringdb.ops.plugins.module_utils._core.module import Outcome, Params
 from ansible_collections.boringdb.ops.plugins.module_utils._core.statement import FOLLOW_UPS
 
@@ -51,7 +52,8 @@ def recorded(params: Params, check_mode: bool) -> Outcome:
     record["operator"] = operator(record.get("operator"), os.environ)
     key = keys.load_private(Path(params["private_key"]), params["passphrase"])
     appended = ledger.append(
-        Path(params["ledger"]).absolute(), record, key, lock_seconds=params["lock_timeout"], dry_run=check_mode
+        Path(params["ledger"]).absolute(), record, key, lock_seconds=params["lock_timeout"], dry_run=check_mode,
+        store=store_of(params),
     )
     return outcome(appended, key.keyid)
 

@@ -15,6 +15,7 @@ from ansible_collections.boringdb.ops.plugins.module_utils._core import chain, k
 from ansible_collections.boringdb.ops.plugins.module_utils._core.checks import passed, skipped
 from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import Preflight
 from ansible_collections.boringdb.ops.plugins.module_utils._core.evidence import operator, outcome
+from ansible_collections.boringdb.ops.plugins.module_utils._core.ledger_bucket import store_of
 from ansible_collections.boringdb.ops.plugins.module_utils._core.module import Outcome, Params
 from ansible_collections.boringdb.ops.plugins.module_utils._core.statement import DIGEST, FOLLOW_UPS
 
@@ -54,7 +55,8 @@ def followed_up(params: Params, check_mode: bool) -> Outcome:
 
     written = _record(record, given, key.keyid, params["second_person"])
     written["operator"] = operator(params["operator"], os.environ)
-    appended = ledger.append(root, written, key, lock_seconds=params["lock_timeout"], dry_run=check_mode, guard=guard)
+    appended = ledger.append(root, written, key, lock_seconds=params["lock_timeout"], dry_run=check_mode, guard=guard,
+                             store=store_of(params))
     return outcome(appended, key.keyid)
 
 
