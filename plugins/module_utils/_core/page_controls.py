@@ -20,6 +20,7 @@ from ansible_collections.boringdb.ops.plugins.module_utils._core.page_drill impo
 from ansible_collections.boringdb.ops.plugins.module_utils._core.report import Entry
 
 LABELS = ("Runs", "Verified", "Not verified", "Last verified", "Gaps")
+RUNS = 500  # newest runs in the table, likewise
 SHOWN = 2  # gaps of one kind and cluster; the forms for programs have all of them
 
 
@@ -66,7 +67,7 @@ def _runs(found: list[tuple[str, Entry]]) -> str:
     if not found:
         return '<p class="quiet none">None in the period.</p>'
     rows = ""
-    for cluster, entry in found:
+    for cluster, entry in found[:RUNS]:
         rows += (
             f"<tr><td>{entry.finished:%Y-%m-%d %H:%M}</td><td>{tag(*VERDICTS[entry.verdict])}</td>"
             f'<td data-l="Cluster">{escape(cluster)}</td><td data-l="Operation">{escape(entry.said["operation"])}</td>'
@@ -76,7 +77,7 @@ def _runs(found: list[tuple[str, Entry]]) -> str:
     head = "".join(f"<th>{label}</th>" for label in (
         "Finished", "Verdict", "Cluster", "Operation", "Approved", "Corrective action", "SHA-256"))
     return (f'<details><summary class="row all">{drawing("arrow", "arrow")}<span>{say.plural(len(found), "run")} of '
-            "operations that support a control</span></summary>"
+            f"operations that support a control{f', the newest {RUNS} here' if len(found) > RUNS else ''}</span></summary>"
             f"<table class=\"runs\"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></details>")
 
 

@@ -113,6 +113,17 @@ def test_a_corrective_action_closes_a_failure(ground):
     assert (done["by"], done["action"], done["signed_by"]) == ("Bob", "disk | replaced", ground.key.keyid)
 
 
+def test_the_page_shows_the_newest_runs_and_the_other_forms_all(ground, monkeypatch):
+    from ansible_collections.boringdb.ops.plugins.module_utils._core import page_controls
+
+    paths = [add(ground, day) for day in (3, 2, 1)]
+    monkeypatch.setattr(page_controls, "RUNS", 2)
+    text = page_controls.controls(built(ground).matrix)
+    digests = [ledger.digest(path.read_bytes()) for path in paths]
+    assert [digest in text for digest in digests] == [False, True, True] and "3 runs" in text and "the newest 2" in text
+    assert all(digest in matrix_text.controls_markdown(built(ground), 1) for digest in digests)
+
+
 def test_what_people_say_stays_text(ground):
     path = add(ground, 2, checks=[{**FAILED[0], "message": EVIL}])
     follow(ground, path, kind="corrective_action", by=EVIL, role=EVIL, action=EVIL, ticket=EVIL)
