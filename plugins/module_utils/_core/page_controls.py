@@ -76,8 +76,9 @@ def _runs(found: list[tuple[str, Entry]]) -> str:
         )
     head = "".join(f"<th>{label}</th>" for label in (
         "Finished", "Verdict", "Cluster", "Operation", "Approved", "Corrective action", "SHA-256"))
+    shown = f", the newest {RUNS} here" if len(found) > RUNS else ""
     return (f'<details><summary class="row all">{drawing("arrow", "arrow")}<span>{say.plural(len(found), "run")} of '
-            f"operations that support a control{f', the newest {RUNS} here' if len(found) > RUNS else ''}</span></summary>"
+            f"operations that support a control{shown}</span></summary>"
             f"<table class=\"runs\"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></details>")
 
 
