@@ -31,6 +31,7 @@ from typing import Any
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 TYPES = {"_type": "https://in-toto.io/Statement/v1", "predicateType": "urn:boringdb.ops:operation:v1"}
+FOLLOW_UPS = ("approval", "corrective_action")
 NAME = re.compile(r"(\d{8})-([a-z][a-z0-9_]*)-(\d{8}T\d{6}Z)\.dsse\.json")
 CLUSTER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 SIZE_LIMIT = 8 << 20
@@ -109,6 +110,7 @@ class Record:
         self.findings: list[tuple[str, str]] = []
         self.signed = False
         self.predicate: dict[str, Any] | None = None
+        self.follows: str | None = None
         named = NAME.fullmatch(path.name)
         self.sequence = int(named.group(1)) if named else 0
         regular = path.is_file() and not path.is_symlink() and path.stat().st_size <= SIZE_LIMIT
@@ -149,6 +151,11 @@ class Record:
         if predicate["verdict"] != derived_verdict(predicate):
             raise ValueError(f"verdict is {predicate['verdict']}, but the checks say {derived_verdict(predicate)}")
         wanted = expected_name(predicate)
+        if predicate["operation"] in FOLLOW_UPS:
+            [subject] = statement["subject"]
+            self.follows = subject["digest"]["sha256"]
+            if not predicate[predicate["operation"]]["by"]:
+                raise ValueError("nobody says who follows it")
         self.predicate = predicate
         if not self.signed:
             return
@@ -194,6 +201,12 @@ def audit_chain(cluster: str, records: list[Record], witnessed: list[str]) -> li
             elif not before and sealed is not None:
                 findings.append(("removed", "", f"{record.name} seals a record before it that is not there"))
         before = record
+    known: set[str] = set()
+    for record in records:
+        if record.signed and record.predicate and record.follows is not None and record.follows not in known:
+            text = f"it follows {record.follows}, which is not in the chain before it"
+            findings.append(("follow_up", record.name, text))
+        known.add(record.digest)
     digests = {record.digest for record in records}
     findings += [("witness", "", f"the witnessed head {head} is not in the chain")
                  for head in witnessed if head not in digests]

@@ -52,8 +52,9 @@ options:
   format:
     description:
       - Form of the report.
+      - V(controls_markdown) and V(controls_json) are the matrix of controls by itself, with all runs of the period.
     type: str
-    choices: [html, markdown, json]
+    choices: [html, markdown, json, controls_markdown, controls_json]
     default: html
   title:
     description:
@@ -82,6 +83,27 @@ options:
         and V(json) how many operations together.
     type: int
     default: 20
+  period_start:
+    description:
+      - First day of the period that the matrix of controls covers, UTC, for example V(2026-01-01). By default ninety
+        days before its last.
+    type: str
+  period_end:
+    description:
+      - Last day of the period, which belongs to it. By default today.
+    type: str
+  approval:
+    description:
+      - Operations whose runs must be approved, for example V(restore_drill). A cluster whose last drill is not is then
+        not verified, and every run that lacks it is a gap in the matrix of controls.
+    type: list
+    elements: str
+    default: []
+  second_person:
+    description:
+      - Whether an approval counts only when it was signed with another key than the run.
+    type: bool
+    default: false
 notes:
   - The page is written when what it says changed. The time at which it was made does not count as a change.
 seealso:
@@ -130,18 +152,37 @@ clusters:
   contains:
     state:
       description:
-        - One of V(tampered), V(failed), V(error), V(never), V(overdue), V(missed), V(verified), the worst that holds.
+        - One of V(tampered), V(failed), V(error), V(never), V(overdue), V(missed), V(unapproved), V(verified),
+          the worst that holds.
       type: str
     problems:
       description: What is wrong, one line each.
       type: list
       elements: str
+gaps:
+  description: What is missing in the matrix of controls, the worst first.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    kind:
+      description: One of V(not_counted), V(no_verified_run), V(open_failure), V(not_approved).
+      type: str
+    cluster:
+      description: The cluster.
+      type: str
+    text:
+      description: What is missing, in one line.
+      type: str
+    record:
+      description: SHA-256 of the run's record, empty where a run is missing.
+      type: str
 """
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError, as_line
 from ansible_collections.boringdb.ops.plugins.module_utils._core.keys import MISSING_CRYPTOGRAPHY
-from ansible_collections.boringdb.ops.plugins.module_utils._core.report_file import write_report
+from ansible_collections.boringdb.ops.plugins.module_utils._core.report_file import FORMS, write_report
 
 
 def main() -> None:
@@ -150,12 +191,16 @@ def main() -> None:
             "ledger": {"type": "path", "required": True},
             "public_key": {"type": "list", "elements": "path", "required": True, "no_log": False},
             "dest": {"type": "path", "required": True},
-            "format": {"type": "str", "choices": ["html", "markdown", "json"], "default": "html"},
+            "format": {"type": "str", "choices": list(FORMS), "default": "html"},
             "title": {"type": "str", "default": "Restore evidence"},
             "overdue_days": {"type": "float", "default": 7},
             "clusters": {"type": "list", "elements": "str", "default": []},
             "witnesses": {"type": "dict"},
             "limit": {"type": "int", "default": 20},
+            "period_start": {"type": "str"},
+            "period_end": {"type": "str"},
+            "approval": {"type": "list", "elements": "str", "default": []},
+            "second_person": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )

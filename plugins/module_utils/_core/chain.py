@@ -9,6 +9,7 @@ claims: the id is a hint that nothing protects.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +30,7 @@ KINDS = {
     "unparsable": "the file is not a record",
     "misplaced": "a record of another cluster",
     "witness": "a digest that was witnessed outside is not in the chain: its tail was cut or the chain rewritten",
+    "follow_up": "an approval or a corrective action of a record that is not in the chain before it",
     "empty": "there is nothing to verify",
 }
 
@@ -103,10 +105,15 @@ def read_ledger(
     return [read_chain(root, name, trusted, witnesses.get(name, ())) for name in wanted]
 
 
-def read_chain(root: Path, cluster: str, trusted: TrustedKeys, witnessed: Iterable[str] = ()) -> Chain:
-    """One cluster's chain, verified."""
+def read_chain(
+    root: Path, cluster: str, trusted: TrustedKeys, witnessed: Iterable[str] = (), locking: bool = True,
+) -> Chain:
+    """One cluster's chain, verified.
+
+    :param locking: false where the caller holds the chain's lock itself
+    """
     folder = root / cluster
-    with ledger.locked(folder, 60, shared=True):
+    with ledger.locked(folder, 60, shared=True) if locking else contextlib.nullcontext():
         files = [(path, _read(path)) for path in ledger.record_files(folder)]
     records = sorted((_examine(cluster, path, data, trusted) for path, data in files),
                      key=lambda record: (record.sequence, record.name))
@@ -114,6 +121,7 @@ def read_chain(root: Path, cluster: str, trusted: TrustedKeys, witnessed: Iterab
     if not records:
         chain.findings.append(Finding(cluster, "empty", "", f"no record of {cluster} in the ledger"))
     _check_links(chain)
+    _check_follow_ups(chain)
     known = {record.digest for record in records}
     chain.findings += [
         Finding(cluster, "witness", "", f"the witnessed head {head} is not in the chain")
@@ -222,3 +230,15 @@ def _check_links(chain: Chain) -> None:
             elif not before and sealed is not None:
                 find("removed", "", f"{record.name} seals a record before it that is not there")
         before = record
+
+
+def _check_follow_ups(chain: Chain) -> None:
+    """Whether what an approval or a corrective action is about stands in the chain before it, in just these bytes."""
+    before: set[str] = set()
+    for record in chain.records:
+        if record.signed_by and record.predicate.get("operation") in statement.FOLLOW_UPS:
+            followed = record.subjects[0]["digest"]["sha256"]
+            if followed not in before:
+                message = f"it follows {followed}, which is not in the chain before it"
+                chain.findings.append(Finding(chain.cluster, "follow_up", record.name, message))
+        before.add(record.digest)

@@ -12,9 +12,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.boringdb.ops.plugins.module_utils._core import chain, keys, ledger
+from ansible_collections.boringdb.ops.plugins.module_utils._core import chain, keys, ledger, witness
 from ansible_collections.boringdb.ops.plugins.module_utils._core.keys import EvidenceError
+from ansible_collections.boringdb.ops.plugins.module_utils._core.ledger_bucket import store_of
 from ansible_collections.boringdb.ops.plugins.module_utils._core.module import Outcome, Params
+from ansible_collections.boringdb.ops.plugins.module_utils._core.statement import FOLLOW_UPS
 
 #: What a verified record of an operation proves, and the measurement that names it.
 _PROOFS = {"restore_drill": ("backups", "backup_label"), "dump": ("dumps", "dump_label")}
@@ -45,11 +47,19 @@ def keypair(params: Params, check_mode: bool) -> Outcome:
 def recorded(params: Params, check_mode: bool) -> Outcome:
     """Signs a record and appends it to its cluster's chain."""
     record = dict(params["record"])
+    if record["operation"] in FOLLOW_UPS:
+        raise EvidenceError(f"{record['operation']} is said of a record that is there: use state=followed_up")
     record["operator"] = operator(record.get("operator"), os.environ)
     key = keys.load_private(Path(params["private_key"]), params["passphrase"])
     appended = ledger.append(
-        Path(params["ledger"]).absolute(), record, key, lock_seconds=params["lock_timeout"], dry_run=check_mode
+        Path(params["ledger"]).absolute(), record, key, lock_seconds=params["lock_timeout"], dry_run=check_mode,
+        store=store_of(params),
     )
+    return outcome(appended, key.keyid)
+
+
+def outcome(appended: ledger.Appended, keyid: str) -> Outcome:
+    """What a record that was appended, or stood there, is returned as."""
     predicate = appended.statement["predicate"]
     shown = json.dumps(appended.statement, indent=2, sort_keys=True) + "\n" if appended.changed else ""
     return Outcome(
@@ -60,7 +70,7 @@ def recorded(params: Params, check_mode: bool) -> Outcome:
             "sequence": appended.sequence,
             "previous": appended.previous,
             "head": appended.head,
-            "keyid": key.keyid,
+            "keyid": keyid,
             "verdict": predicate["verdict"],
             "statement": appended.statement,
         },
@@ -79,8 +89,12 @@ def verified(params: Params, check_mode: bool) -> Outcome:
         raise EvidenceError(f"ledger {root} is not a folder: correct the path")
     trusted = keys.load_trusted(map(Path, params["public_key"] or ()))
     witnesses = witness_lists(params["witnesses"] or {})
-    chains = chain.read_ledger(root, trusted, [params["cluster"]] if params["cluster"] else (), witnesses)
+    recalled = witness.recall(params.get("witness") or [], root.absolute(), params["cluster"])
+    named = {**{one.cluster: [] for one in recalled}, **witnesses}
+    chains = chain.read_ledger(root, trusted, [params["cluster"]] if params["cluster"] else (), named)
     findings = [finding for item in chains for finding in item.findings]
+    unlike, seen = witness.compare(chains, recalled)
+    findings += unlike
     if not chains:
         findings.append(chain.Finding("ledger", "empty", "", f"no record at all in {root}"))
     facts = {
@@ -91,6 +105,7 @@ def verified(params: Params, check_mode: bool) -> Outcome:
             for item in chains
         },
         "keyids": sorted(trusted),
+        "witnessed": seen if params.get("witness") else {},
     }
     if findings:
         raise NotVerified(_complaint(findings), facts)

@@ -19,10 +19,10 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from ansible_collections.boringdb.ops.plugins.module_utils._core import dsse, statement
 from ansible_collections.boringdb.ops.plugins.module_utils._core.files import sync_directory, write_atomic
@@ -50,6 +50,16 @@ class Appended:
     head: str
     statement: dict[str, Any]
     changed: bool
+
+
+class Store(Protocol):
+    """A place that several controllers share, see ``ledger_bucket``."""
+
+    def sync(self, root: Path, cluster: str) -> object:
+        """Bring to each side what only the other has."""
+
+    def claim(self, cluster: str, sequence: int, data: bytes) -> bool:
+        """Write a record at its place; false where the place is taken."""
 
 
 def record_name(predicate: Mapping[str, Any]) -> str:
@@ -80,11 +90,14 @@ def record_files(folder: Path) -> list[Path]:
 
 def append(
     ledger: Path, record: Mapping[str, Any], key: PrivateKey, *, lock_seconds: float = 60, dry_run: bool = False,
+    guard: Callable[[], None] | None = None, store: Store | None = None,
 ) -> Appended:
     """Signs a record and appends it to its cluster's chain.
 
     Giving the very same record again (a rerun, a retried job) finds it and changes nothing.
 
+    :param store: where other controllers append to the same chain
+    :param guard: asked while the chain is locked, before anything is written; raises what speaks against the record
     :raises EvidenceError: when the record is not sound (every problem at once), or the ledger cannot be written
     """
     prepared = statement.prepare(record)
@@ -97,7 +110,15 @@ def append(
         folder.mkdir(exist_ok=True)
         with locked(folder, lock_seconds):
             _clean(folder)
-            composed, data = _compose(folder, prepared, key)
+            while True:
+                if store:
+                    store.sync(ledger, prepared["cluster"])
+                if guard:
+                    guard()
+                composed, data = _compose(folder, prepared, key)
+                # Where the place was taken meanwhile, what took it is read, and the next place is tried.
+                if not store or not composed.changed or store.claim(prepared["cluster"], composed.sequence, data):
+                    break
             if composed.changed:
                 write_atomic(composed.path, data.decode(), MODE)
             sync_directory(ledger)

@@ -53,7 +53,7 @@ def object_lock(params: Params, check_mode: bool) -> Outcome:
     if params["stanza"]:
         needs += ["s3:ListBucket", "s3:GetObjectRetention"]
     try:
-        client = _client(params)
+        client = connect(params)
         facts = _default(client, params["bucket"])
         reasons = list(_reasons(facts, params))
         # Without a lock there is nothing that an object could carry.
@@ -110,12 +110,12 @@ def _lock(client: Any, bucket: str) -> dict[str, Any]:
     return found
 
 
-def _client(params: Params) -> Any:
+def connect(params: Params) -> Any:
     """boto3's client. Without a key it looks for one where it always does."""
     style = "path" if params["uri_style"] == "path" else "virtual"
     return boto3.client(
         "s3",
-        endpoint_url=f"https://{params['endpoint']}:{params['port']}",
+        endpoint_url=f"https://{params['endpoint']}:{params['port'] or 443}",
         region_name=params["region"],
         aws_access_key_id=params["key"],
         aws_secret_access_key=params["key_secret"],

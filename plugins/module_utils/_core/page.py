@@ -12,6 +12,7 @@ from html import escape
 
 from ansible_collections.boringdb.ops.plugins.module_utils._core import say
 from ansible_collections.boringdb.ops.plugins.module_utils._core.page_charts import Point, spark, trend
+from ansible_collections.boringdb.ops.plugins.module_utils._core.page_controls import controls
 from ansible_collections.boringdb.ops.plugins.module_utils._core.page_drill import (
     VERDICTS,
     against,
@@ -24,7 +25,7 @@ from ansible_collections.boringdb.ops.plugins.module_utils._core.report import S
 
 TONES = {
     "tampered": ("bad", "no"), "failed": ("bad", "no"), "error": ("warn", "warn"), "never": ("bad", "warn"),
-    "overdue": ("bad", "late"), "missed": ("warn", "warn"), "verified": ("good", "ok"),
+    "overdue": ("bad", "late"), "missed": ("warn", "warn"), "unapproved": ("warn", "warn"), "verified": ("good", "ok"),
 }
 TREND = 60  # drills in a chart
 
@@ -49,7 +50,7 @@ def render(estate: Estate, limit: int) -> str:
 <header class="top"><h1>{escape(estate.title)}</h1>
 <span class="quiet small">Made {escape(made)}. All times are UTC.</span></header>
 <main><p id="stale" class="card stale warn" hidden></p>
-{_hero(estate)}{_table(estate)}{sections}</main>
+{_hero(estate)}{_table(estate)}{sections}{controls(estate.matrix) if estate.matrix else ""}</main>
 {_footer(estate)}<script>{SCRIPT}</script></body></html>
 """
 
@@ -138,10 +139,14 @@ def _facts(cluster: Cluster, estate: Estate) -> str:
               f"{escape(say.ago(proof.finished, estate.generated))}</span>") if proof else "never"
     head = f'<span class="mono">{cluster.chain.head}</span>' if cluster.chain.head else "none"
     wrong = [item for item in cluster.chain.findings if item.kind != "empty"]
+    open_runs = len(cluster.open_failures)
+    unfinished = (f'<div><dt>Without corrective action</dt><dd><span class="over">{say.plural(open_runs, "run")}'
+                  "</span></dd></div>") if open_runs else ""
     chain = say.plural(len(cluster.chain.records), "record")
     chain += f", {say.plural(len(wrong), 'finding')}" if wrong else (" verified" if cluster.chain.records else "")
     return (f'<dl class="facts"><div><dt>Last verified drill</dt><dd>{proven}</dd></div><div><dt>Next due</dt>'
             f"<dd>{_due(cluster, estate)}</dd></div><div><dt>Chain</dt><dd>{escape(chain)}</dd></div>"
+            f"{unfinished}"
             f'<div class="long"><dt>Chain head, sha256</dt><dd>{head}</dd></div></dl>')
 
 

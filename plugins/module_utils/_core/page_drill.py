@@ -89,6 +89,7 @@ def inside(entry: Entry) -> str:
     drawn += timeline(lanes(entry))
     measured = _measured(entry)
     parts.append(f'<div class="two"><div>{drawn}</div><div>{measured}</div></div>' if drawn else measured)
+    parts.append(_follow_ups(entry))
     parts.append(_provenance(entry))
     return "".join(part for part in parts if part)
 
@@ -162,12 +163,28 @@ def _provenance(entry: Entry) -> str:
         ("Versions", ", ".join([f"{said['engine']} {said['versions'].get('engine') or ''}".strip(), *tools])),
         ("Subjects", ", ".join(f"{item['name']} sha256:{item['digest']['sha256']}" for item in record.subjects)),
         ("Controls", ", ".join(said["controls"])),
-        ("Approval", said["approval"]),
-        ("Corrective action", said["corrective_action"]),
+        ("Approval", _prose(said["approval"])),
+        ("Corrective action", _prose(said["corrective_action"])),
     ]
     rows = "".join(f'<dt>{name}</dt><dd class="{"mono" if name in ("Record", "SHA-256", "Seals") else ""}">'
                    f"{escape(str(value))}</dd>" for name, value in facts if value)
     return f'<div><h4>Record</h4><dl class="said-by">{rows}</dl></div>'
+
+
+def _follow_ups(entry: Entry) -> str:
+    """What people signed about it later."""
+    rows = ""
+    for one in entry.followed:
+        label = "Approved" if one.said["operation"] == "approval" else "Corrective action"
+        another = "another key" if one.record.signed_by != entry.record.signed_by else "the same key"
+        rows += (f"<dt>{label}</dt><dd>{escape(_prose(one.said[one.said['operation']]))} <span class=\"quiet\">"
+                 f"{one.finished:%Y-%m-%d %H:%M}, signed with {another}, {escape(one.record.name)}</span></dd>")
+    return f'<div><h4>Followed by</h4><dl class="said-by">{rows}</dl></div>' if rows else ""
+
+
+def _prose(said: Any) -> str:
+    """What a person said, whether as text or by its parts."""
+    return ", ".join(f"{key}: {value}" for key, value in said.items()) if isinstance(said, dict) else str(said or "")
 
 
 def _short(entry: Entry, name: str) -> str:

@@ -128,6 +128,9 @@ break-inside:avoid}
 .num{text-align:right}
 .said-by{display:grid;grid-template-columns:auto 1fr;gap:3px 16px;font-size:13px}
 .said-by dt{color:var(--ink2)}.said-by dd{overflow-wrap:anywhere;min-width:0}
+.controls td b{font-weight:650}.controls td{vertical-align:top}.controls .runs .mono{font-size:11.5px;max-width:30ch}
+.controls details{border-top:1px solid var(--line)}.row.all{grid-template-columns:16px 1fr}
+.controls p.none{padding:0 24px 16px}
 footer{padding-top:6px;padding-bottom:40px;color:var(--ink2);font-size:13px}
 footer p{max-width:84ch;margin-top:6px}
 .hide{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%);white-space:nowrap}
@@ -167,6 +170,15 @@ border-top:1px solid var(--grid)}
 .checks td:nth-child(3),.checks td:nth-child(6){order:2;font-size:12.5px;color:var(--ink2)}.checks td.why{order:3}
 .checks td[data-l]::before{content:attr(data-l) " ";color:var(--ink2);font-size:12px}
 .checks td.why{grid-column:1/-1}.checks td:empty{display:none}
+.controls thead{display:none}.controls tr{display:flex;flex-wrap:wrap;gap:6px 14px;padding:12px 16px;
+border-top:1px solid var(--line)}
+.controls td,.controls td:first-child,.controls td:last-child{padding:0;border:0;flex:0 0 calc(33% - 10px);min-width:0}
+.controls td:first-child{flex:1 0 100%}.controls td:empty{display:none}
+.controls .runs td:first-child{flex:1 0 50%}.controls .runs td:nth-child(2){flex:none}
+.controls .runs td:nth-child(n+3){flex:0 0 calc(50% - 7px)}
+.controls .runs td:nth-child(n+5){flex:1 0 100%}.controls .runs .mono{max-width:none}
+.controls td[data-l]::before{content:attr(data-l);display:block;font-size:12px;color:var(--ink2);
+font-family:system-ui,sans-serif}
 .said-by{grid-template-columns:1fr;gap:0}.said-by dd{margin-bottom:6px}}
 @media print{body{background:#fff}.card{break-inside:avoid-page}
 details:not([open])::details-content{content-visibility:visible}}

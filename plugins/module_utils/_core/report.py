@@ -9,15 +9,18 @@ Only records whose signature verified count towards a verdict. A record that nob
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ansible_collections.boringdb.ops.plugins.module_utils._core import say
 from ansible_collections.boringdb.ops.plugins.module_utils._core.chain import Chain, Finding, Record, read_ledger
 from ansible_collections.boringdb.ops.plugins.module_utils._core.keys import TrustedKeys
-from ansible_collections.boringdb.ops.plugins.module_utils._core.statement import parse_time
+from ansible_collections.boringdb.ops.plugins.module_utils._core.statement import FOLLOW_UPS, parse_time
+
+if TYPE_CHECKING:
+    from ansible_collections.boringdb.ops.plugins.module_utils._core.matrix import Matrix
 
 DRILL = "restore_drill"
 FORMAT = "urn:boringdb.ops:report:v1"
@@ -30,6 +33,7 @@ STATES = {
     "never": "Never proven",
     "overdue": "Overdue",
     "missed": "Objective missed",
+    "unapproved": "Not approved",
     "verified": "Verified",
 }
 BAD = tuple(state for state in STATES if state != "verified")
@@ -42,6 +46,7 @@ class Entry:
     record: Record
     started: datetime
     finished: datetime
+    followed: tuple[Entry, ...] = ()  # what trusted keys signed about it later, oldest first
 
     @property
     def signed(self) -> bool:
@@ -57,6 +62,16 @@ class Entry:
     def verdict(self) -> str:
         """``verified``, ``failed`` or ``error``, as signed."""
         return str(self.said["verdict"])
+
+    @property
+    def approvals(self) -> list[Entry]:
+        """The approvals that follow it."""
+        return [entry for entry in self.followed if entry.said["operation"] == "approval"]
+
+    @property
+    def corrections(self) -> list[Entry]:
+        """The corrective actions that follow it."""
+        return [entry for entry in self.followed if entry.said["operation"] == "corrective_action"]
 
     def measured(self, name: str) -> Any:
         """A measurement, or None."""
@@ -75,6 +90,24 @@ class Entry:
         """Checks that did not pass, required ones first."""
         return sorted((check for check in self.said["checks"] if check["status"] != "passed"),
                       key=lambda check: (not check["required"], check["status"] != "failed"))
+
+
+@dataclass(frozen=True)
+class Approval:
+    """What must be approved: ``operations`` by name, and whether by another key than the one that signed the run."""
+
+    operations: tuple[str, ...] = ()
+    second_person: bool = False
+
+    @property
+    def how(self) -> str:
+        """The demand that is easily overlooked."""
+        return " by a second person" if self.second_person else ""
+
+    def lacks(self, entry: Entry) -> bool:
+        """Whether a run must be approved and was not."""
+        return entry.said["operation"] in self.operations and not any(
+            not self.second_person or one.record.signed_by != entry.record.signed_by for one in entry.approvals)
 
 
 @dataclass
@@ -113,11 +146,17 @@ class Cluster:
         return next((entry for entry in self.drills if entry.signed and entry.verdict == "verified"), None)
 
     @property
+    def open_failures(self) -> list[Entry]:
+        """Runs that were not verified and that no corrective action follows, newest first."""
+        return [entry for entry in self.entries if entry.signed and entry.verdict != "verified"
+                and not entry.corrections and entry.said["operation"] not in FOLLOW_UPS]
+
+    @property
     def engine(self) -> str:
         """Engine and version as of the newest record."""
-        if not self.entries:
+        said = next((entry.said for entry in self.entries if entry.said["operation"] not in FOLLOW_UPS), None)
+        if said is None:
             return ""
-        said = self.entries[0].said
         return f"{said['engine']} {said['versions'].get('engine') or ''}".strip()
 
 
@@ -134,6 +173,7 @@ class Estate:
     overdue_days: float
     keyids: list[str]
     clusters: list[Cluster]
+    matrix: Matrix | None = None
 
     @property
     def attention(self) -> list[Cluster]:
@@ -154,6 +194,7 @@ class Estate:
 def read_estate(
     root: Path, trusted: TrustedKeys, *, title: str, now: datetime, overdue_days: float,
     expected: Iterable[str] = (), witnesses: Mapping[str, Iterable[str]] | None = None,
+    approval: Approval | None = None,
 ) -> Estate:
     """The estate as its ledger shows it.
 
@@ -162,24 +203,35 @@ def read_estate(
     names = {item.cluster: item for item in read_ledger(root, trusted, (), witnesses)}
     for name in expected:
         names.setdefault(name, Chain(name, [], []))
-    clusters = [_cluster(chain, now, timedelta(days=overdue_days)) for chain in names.values()]
+    wanted = approval or Approval()
+    clusters = [_cluster(chain, now, timedelta(days=overdue_days), wanted) for chain in names.values()]
     order = list(STATES)
     clusters.sort(key=lambda cluster: (order.index(cluster.state), cluster.name))
     return Estate(title, now, overdue_days, sorted(trusted), clusters)
 
 
-def _cluster(chain: Chain, now: datetime, allowed: timedelta) -> Cluster:
+def _entries(chain: Chain) -> list[Entry]:
+    """A chain's records, each with what follows it."""
     entries = [
         Entry(record, parse_time(record.predicate["started"]), parse_time(record.predicate["finished"]))
         for record in chain.records if record.document
     ]
+    following: dict[str, list[Entry]] = {}
+    for entry in entries:
+        if entry.signed and entry.said["operation"] in FOLLOW_UPS:
+            following.setdefault(entry.record.subjects[0]["digest"]["sha256"], []).append(entry)
+    return [replace(entry, followed=tuple(following.get(entry.record.digest, ()))) for entry in entries]
+
+
+def _cluster(chain: Chain, now: datetime, allowed: timedelta, approval: Approval) -> Cluster:
+    entries = _entries(chain)
     cluster = Cluster(chain.cluster, chain, list(reversed(entries)))
     found: list[tuple[str, str]] = [
         ("tampered", ": ".join(part for part in (item.kind, item.record, item.message) if part))
         for item in chain.findings if item.kind != "empty"
     ]
     if cluster.last and cluster.last.verdict != "verified":
-        found.append((cluster.last.verdict, f"last drill {_why(cluster.last)}"))
+        found.append((cluster.last.verdict, f"last drill {why(cluster.last)}"))
     proof = cluster.last_verified
     if proof is None:
         found.append(("never", "no verified restore drill on record"))
@@ -191,6 +243,8 @@ def _cluster(chain: Chain, now: datetime, allowed: timedelta) -> Cluster:
     if cluster.last:
         found += [("missed", f"{name.replace('_seconds', '').upper()} {say.span(cluster.last.measured(name))}, "
                              f"objective {say.span(cluster.last.objective(name))}") for name in cluster.last.missed()]
+    if cluster.last and approval.lacks(cluster.last):
+        found.append(("unapproved", f"last drill was not approved{approval.how}"))
     order = list(STATES)
     found.sort(key=lambda item: order.index(item[0]))
     cluster.problems = [text for _state, text in found]
@@ -198,7 +252,7 @@ def _cluster(chain: Chain, now: datetime, allowed: timedelta) -> Cluster:
     return cluster
 
 
-def _why(entry: Entry) -> str:
+def why(entry: Entry) -> str:
     """The first reason for a verdict that is not ``verified``, in one line."""
     if entry.said["error"]:
         return f"{entry.verdict}: {entry.said['error']}"

@@ -9,14 +9,17 @@ import re
 from datetime import datetime, timezone
 from pathlib import Path
 
-from ansible_collections.boringdb.ops.plugins.module_utils._core import page, report_text
+from ansible_collections.boringdb.ops.plugins.module_utils._core import matrix, matrix_text, page, report_text
 from ansible_collections.boringdb.ops.plugins.module_utils._core.evidence import witness_lists
 from ansible_collections.boringdb.ops.plugins.module_utils._core.files import read_text, write_atomic
 from ansible_collections.boringdb.ops.plugins.module_utils._core.keys import EvidenceError, load_trusted
 from ansible_collections.boringdb.ops.plugins.module_utils._core.module import Outcome, Params
-from ansible_collections.boringdb.ops.plugins.module_utils._core.report import Estate, read_estate
+from ansible_collections.boringdb.ops.plugins.module_utils._core.report import Approval, Estate, read_estate
 
-FORMS = {"html": page.render, "markdown": report_text.markdown, "json": report_text.as_json}
+FORMS = {
+    "html": page.render, "markdown": report_text.markdown, "json": report_text.as_json,
+    "controls_markdown": matrix_text.controls_markdown, "controls_json": matrix_text.controls_json,
+}  # fmt: skip
 # Where the forms carry the time at which they were made; nothing else in them changes by itself within a day.
 _MADE = re.compile(r'data-made="\d+"|Made \d{4}-\d\d-\d\d \d\d:\d\d UTC|"generated": "[^"]*"')
 MODE = 0o644  # for a web server to read; records hold no secret
@@ -32,11 +35,15 @@ def write_report(params: Params, check_mode: bool) -> Outcome:
         raise EvidenceError(f"ledger {ledger} is not a folder: correct the path, or record a first operation")
     if params["limit"] < 1 or params["overdue_days"] <= 0:
         raise EvidenceError("limit and overdue_days must be positive: correct them")
+    now = datetime.now(timezone.utc).replace(microsecond=0)
+    days = matrix.period(params["period_start"], params["period_end"], now)
+    approval = Approval(tuple(params["approval"]), params["second_person"])
     estate = read_estate(
-        ledger, load_trusted(map(Path, params["public_key"])), title=params["title"],
-        now=datetime.now(timezone.utc).replace(microsecond=0), overdue_days=params["overdue_days"],
-        expected=params["clusters"], witnesses=witness_lists(params["witnesses"] or {}),
+        ledger, load_trusted(map(Path, params["public_key"])), title=params["title"], now=now,
+        overdue_days=params["overdue_days"], expected=params["clusters"],
+        witnesses=witness_lists(params["witnesses"] or {}), approval=approval,
     )
+    estate.matrix = matrix.build(estate.clusters, days, approval)
     content = FORMS[params["format"]](estate, params["limit"])
     try:
         before = read_text(dest)
@@ -54,6 +61,7 @@ def write_report(params: Params, check_mode: bool) -> Outcome:
             "headline": report_text.headline(estate),
             "proven": bool(estate.clusters) and not estate.attention,
             "clusters": {item.name: {"state": item.state, "problems": item.problems} for item in estate.clusters},
+            "gaps": [vars(gap) for gap in estate.matrix.gaps],
         },
         before="" if changed else _states(estate),
         after=_states(estate),

@@ -6,32 +6,34 @@
 from __future__ import annotations
 
 import json
-import re
 from datetime import datetime
 from typing import Any
 
-from ansible_collections.boringdb.ops.plugins.module_utils._core import say
+from ansible_collections.boringdb.ops.plugins.module_utils._core import matrix_text, say
 from ansible_collections.boringdb.ops.plugins.module_utils._core.report import FORMAT, STATES, Cluster, Entry, Estate
-
-_SPECIAL = re.compile(r"([\\`*_{}\[\]()#+!|~])")
 
 
 def markdown(estate: Estate, limit: int) -> str:
     """The same order as the page: what is wrong first."""
-    lines = [f"# {_md(estate.title)}", "", f"Made {say.clock(estate.generated)}.", "", f"**{headline(estate)}**", ""]
+    made = f"Made {say.clock(estate.generated)}."
+    lines = [f"# {say.markdown(estate.title)}", "", made, "", f"**{headline(estate)}**", ""]
     for cluster in estate.attention:
-        lines += [f"- **{_md(cluster.name)}**, {STATES[cluster.state].lower()}: {_md('; '.join(cluster.problems))}"]
+        problems = say.markdown("; ".join(cluster.problems))
+        lines += [f"- **{say.markdown(cluster.name)}**, {STATES[cluster.state].lower()}: {problems}"]
     lines += [
         "", "| Cluster | State | Last drill | Next due | RTO | RPO | Records |", "|---|---|---|---|---|---|---|",
         *(_estate_row(cluster, estate.generated) for cluster in estate.clusters),
     ]
     for cluster in estate.clusters:
-        lines += ["", f"## {_md(cluster.name)}", "", f"{STATES[cluster.state]}. "
+        lines += ["", f"## {say.markdown(cluster.name)}", "", f"{STATES[cluster.state]}. "
                   f"Chain: {say.plural(len(cluster.chain.records), 'record')}, head `{cluster.chain.head or 'none'}`."]
-        lines += [f"- {_md(problem)}" for problem in cluster.problems]
+        lines += [f"- {say.markdown(problem)}" for problem in cluster.problems]
         if cluster.entries:
             lines += ["", "| Finished | Operation | Verdict | RTO | RPO | Checks | Not passed | Record |",
                       "|---|---|---|---|---|---|---|---|", *(_record_row(entry) for entry in cluster.entries[:limit])]
+        lines += [*_follow_up_lines(cluster)]
+    if estate.matrix:
+        lines += ["", "## Controls", "", *matrix_text.section(estate.matrix, 3)]
     return "\n".join(lines) + "\n"
 
 
@@ -40,10 +42,11 @@ def as_json(estate: Estate, limit: int) -> str:
     document = {
         "format": FORMAT,
         "title": estate.title,
-        "generated": _iso(estate.generated),
+        "generated": say.iso(estate.generated),
         "overdue_days": estate.overdue_days,
         "trusted_keys": estate.keyids,
         "clusters": [_cluster(cluster, limit) for cluster in estate.clusters],
+        "matrix": matrix_text.as_document(estate.matrix) or None,
     }
     return json.dumps(document, indent=2, sort_keys=True) + "\n"
 
@@ -64,19 +67,34 @@ def _cluster(cluster: Cluster, limit: int) -> dict[str, Any]:
         "name": cluster.name,
         "state": cluster.state,
         "problems": cluster.problems,
-        "last_drill": _iso(last.finished) if last else None,
+        "last_drill": say.iso(last.finished) if last else None,
         "last_verdict": last.verdict if last else None,
-        "last_verified": _iso(proof.finished) if proof else None,
-        "due": _iso(cluster.due) if cluster.due else None,
+        "last_verified": say.iso(proof.finished) if proof else None,
+        "due": say.iso(cluster.due) if cluster.due else None,
         "records": len(cluster.chain.records),
         "head": cluster.chain.head,
         "findings": [finding.to_dict() for finding in cluster.chain.findings],
+        "open_failures": [entry.record.digest for entry in cluster.open_failures],
         "operations": [
             {"record": entry.record.name, "sha256": entry.record.digest, "trusted": entry.signed,
+             "approvals": [matrix_text.followed(one) for one in entry.approvals],
+             "corrective_actions": [matrix_text.followed(one) for one in entry.corrections],
              "signed_by": entry.record.signed_by, "missed": entry.missed(), **entry.said}
             for entry in cluster.entries[:limit]
         ],
     }
+
+
+def _follow_up_lines(cluster: Cluster) -> list[str]:
+    """What is open, and what people said of a run."""
+    lines = []
+    if cluster.open_failures:
+        names = ", ".join(f"`{entry.record.name}`" for entry in cluster.open_failures)
+        lines += ["", f"Without a corrective action: {names}."]
+    for entry in cluster.entries:
+        for word, said in (("approved", matrix_text.approved(entry)), ("corrected", matrix_text.corrected(entry))):
+            lines += ["", f"`{entry.record.name}` {word}: {say.markdown(said)}."] if said else []
+    return lines
 
 
 def _estate_row(cluster: Cluster, now: datetime) -> str:
@@ -88,7 +106,7 @@ def _estate_row(cluster: Cluster, now: datetime) -> str:
         cluster.name, STATES[cluster.state], f"{say.clock(last.finished)}, {last.verdict}" if last else "never", due,
         _against(last, "rto_seconds"), _against(last, "rpo_seconds"), str(len(cluster.chain.records)),
     ]
-    return f"| {' | '.join(map(_md, cells))} |"
+    return f"| {' | '.join(map(say.markdown, cells))} |"
 
 
 def _record_row(entry: Entry) -> str:
@@ -99,7 +117,7 @@ def _record_row(entry: Entry) -> str:
         _against(entry, "rto_seconds"), _against(entry, "rpo_seconds"), f"{passed} of {len(checks)}",
         ", ".join(f"{check['name']} {check['status']}" for check in entry.open_checks()) or say.NONE, entry.record.name,
     ]
-    return f"| {' | '.join(map(_md, cells))} |"
+    return f"| {' | '.join(map(say.markdown, cells))} |"
 
 
 def _against(entry: Entry | None, name: str) -> str:
@@ -108,13 +126,3 @@ def _against(entry: Entry | None, name: str) -> str:
     objective = entry.objective(name)
     word = "over" if name in entry.missed() else "of"
     return say.span(entry.measured(name)) + (f" {word} {say.span(objective)}" if objective else "")
-
-
-def _md(text: str) -> str:
-    """Text that stays text in Markdown: no markup, no HTML, no new line."""
-    plain = _SPECIAL.sub(r"\\\1", " ".join(text.split()))
-    return plain.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-
-
-def _iso(when: datetime) -> str:
-    return when.strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timedelta
 from typing import Any
 
 from ansible_collections.boringdb.ops.plugins.module_utils._core.statement import parse_time
 
 NONE = "–"
+_SPECIAL = re.compile(r"([\\`*_{}\[\]()#+!|~])")
 
 
 def span(seconds: Any) -> str:
@@ -92,3 +94,14 @@ def ago(when: datetime, now: datetime) -> str:
 def plural(count: int, one: str, many: str = "") -> str:
     """``1 drill``, ``3 drills``."""
     return f"{count} {one if count == 1 else many or one + 's'}"
+
+
+def markdown(text: str) -> str:
+    """Text that stays text in Markdown: no markup, no HTML, no new line."""
+    plain = _SPECIAL.sub(r"\\\1", " ".join(text.split()))
+    return plain.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def iso(when: datetime) -> str:
+    """``2026-10-01T03:04:00Z``."""
+    return when.strftime("%Y-%m-%dT%H:%M:%SZ")

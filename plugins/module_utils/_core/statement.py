@@ -16,14 +16,14 @@ from datetime import datetime, timezone
 from typing import Any
 
 from ansible_collections.boringdb.ops.plugins.module_utils._core.checks import VERDICTS, Check, verdict
+from ansible_collections.boringdb.ops.plugins.module_utils._core.controls import supported
 from ansible_collections.boringdb.ops.plugins.module_utils._core.secrets_guard import redact, secret_places
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "urn:boringdb.ops:operation:v1"
 
-# What a restore drill supports; an auditor maps the record to these without asking.
-DRILL_CONTROLS = ("SOC2-A1.2", "SOC2-A1.3", "ISO27001-A.8.13", "HIPAA-164.308(a)(7)", "DORA Art. 12")
-CONTROLS = {"restore_drill": DRILL_CONTROLS}
+# Operations whose record is about another record: the one subject is that record's file, by its digest.
+FOLLOW_UPS = ("approval", "corrective_action")
 
 RECORD_KEYS = (
     "operation", "cluster", "engine", "versions", "operator", "started", "finished", "objectives", "measurements",
@@ -65,13 +65,16 @@ def prepare(record: Mapping[str, Any]) -> dict[str, Any]:
     result["objectives"] = _numbers(record.get("objectives") or {})
     result["measurements"] = _numbers(record.get("measurements") or {})
     if record.get("controls") is None:
-        result["controls"] = list(CONTROLS.get(str(record.get("operation")), ()))
+        result["controls"] = supported(str(record.get("operation")))
     for key in ("started", "finished"):
         # An unquoted time in YAML arrives with a space and an offset.
         if isinstance(result[key], str) and TIME.fullmatch(result[key].replace(" ", "T", 1)):
             result[key] = result[key].replace(" ", "T", 1).replace("+00:00", "Z")
     for key in ("error", "corrective_action"):
         result[key] = redact(result[key]) or None if isinstance(result[key], str) else result[key]
+    if isinstance(result["corrective_action"], dict):
+        said = result["corrective_action"].items()
+        result["corrective_action"] = {key: redact(text) if isinstance(text, str) else text for key, text in said}
     try:
         checks = [Check.from_dict(check).to_dict() for check in record.get("checks") or []]
     except (TypeError, ValueError):
@@ -110,6 +113,7 @@ def problems(statement: Any) -> list[str]:
     found += [f"{key} is missing" for key in missing] + [f"{key} is not a field of a record" for key in unknown]
     if not missing:
         found += _predicate_problems(predicate)
+        found += _follow_up_problems(statement.get("subject"), predicate)
     return found
 
 
@@ -173,12 +177,23 @@ def _prose_problems(predicate: Mapping[str, Any]) -> Iterator[str]:
     controls = predicate["controls"]
     if not isinstance(controls, list) or not all(isinstance(control, str) for control in controls):
         yield "controls must be a list of text"
-    for key, limit in (("error", PROSE_LIMIT), ("corrective_action", PROSE_LIMIT)):
+    error = predicate["error"]
+    if error is not None and (not isinstance(error, str) or len(error) > PROSE_LIMIT):
+        yield f"error must be text of at most {PROSE_LIMIT} characters, or null"
+    for key in FOLLOW_UPS:
         value = predicate[key]
-        if value is not None and (not isinstance(value, str) or len(value) > limit):
-            yield f"{key} must be text of at most {limit} characters, or null"
-    if predicate["approval"] is not None and not isinstance(predicate["approval"], (str, dict)):
-        yield "approval must be text, a dictionary or null"
+        if value is not None and (not isinstance(value, (str, dict)) or len(str(value)) > PROSE_LIMIT):
+            yield f"{key} must be text or a dictionary, of at most {PROSE_LIMIT} characters, or null"
+
+
+def _follow_up_problems(subjects: Any, predicate: Mapping[str, Any]) -> Iterator[str]:
+    operation = predicate["operation"]
+    if operation in FOLLOW_UPS:
+        if not isinstance(subjects, list) or len(subjects) != 1:
+            yield "a record that follows another has one subject, the file of that record"
+        said = predicate[operation]
+        if not isinstance(said, dict) or not said.get("by"):
+            yield f"{operation} must be a dictionary with by, who says it"
 
 
 def _time_problems(predicate: Mapping[str, Any]) -> Iterator[str]:

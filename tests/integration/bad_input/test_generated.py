@@ -96,7 +96,8 @@ def _fault(case: Case, said: str) -> str:
 
 
 #: What means nothing in the state that is tried.
-IDLE = {"evidence": ("private_key", "cluster", "passphrase", "lock_timeout", "witnesses"),
+IDLE = {"evidence": ("private_key", "cluster", "passphrase", "lock_timeout", "witnesses", "follow_up",
+                     "second_person", "operator", "witness", "store"),
         "report": ("dest", "ledger")}  # fmt: skip
 SETTINGS: list[Any] = [
     {name: "1"} for name in ("", " ", "work mem", "work_mem;", "a=b", "1a", "a.b.c", "work_mem\n", "\u00e4", "-c",

@@ -42,8 +42,9 @@ ACTS: dict[str, dict[str, Any]] = {
 }
 #: They write units, for which systemd is needed: tests/lab/schedule, tests/lab/patroni.
 ON_HOSTS = {"patroni", "schedule"}
-#: They have these three in files of their own: tests/integration/embedded/test_provision.py, test_pool_playbook.py.
-OF_ITS_OWN = {"pool", "provision"}
+#: They have these three in files of their own: tests/integration/embedded/test_provision.py, test_pool_playbook.py,
+#: tests/unit/evidence/test_evidence_ansible.py, test_evidence_witness.py.
+OF_ITS_OWN = {"follow_up", "pool", "provision", "witness_evidence"}
 #: The others are as declared on a cluster that was provisioned, drilled and reported on.
 NOT_YET_DECLARED = {"access", "report"}
 #: These make no difference between a cluster that is there and one that is not.

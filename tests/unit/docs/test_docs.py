@@ -28,9 +28,9 @@ EXAMPLE = REPO / "inventories/example"
 #: Words whose page is another word's.
 SHARED_PAGE = {
     "backup_info": "backup", "backup_manifest": "verify", "etcd": "patroni", "evidence_key": "evidence",
-    "instance_info": "instance", "object_lock": "pgbackrest", "pool_balancer": "pool", "pool_info": "pool",
-    "pool_server": "pool", "postgresql": "provision", "restore_in_place": "restore", "rotate_password": "access",
-    "verify_evidence": "evidence",
+    "follow_up": "evidence", "instance_info": "instance", "object_lock": "pgbackrest", "pool_balancer": "pool",
+    "pool_info": "pool", "pool_server": "pool", "postgresql": "provision", "restore_in_place": "restore",
+    "rotate_password": "access", "verify_evidence": "evidence", "witness_evidence": "evidence",
 }  # fmt: skip
 #: The parts of a page of an operation, in their order.
 PARTS = [

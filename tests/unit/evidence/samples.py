@@ -67,6 +67,16 @@ class Ground:
             ledger.append(self.ledger, record(cluster, first_day + n), self.key).path for n in range(count)
         ]
 
+    def following(self, cluster: str, digest: str, private: Path | None = None, **said: Any) -> dict[str, Any]:
+        """The module's options for a follow-up; `said` may hold options beside it."""
+        options = {name: said.pop(name) for name in ("second_person", "public_key") if name in said}
+        empty = dict.fromkeys(("by", "role", "comment", "action", "ticket"))
+        return {
+            "ledger": str(self.ledger), "private_key": str(private or self.private), "passphrase": None,
+            "public_key": [str(self.public)], "cluster": cluster, "second_person": False, "operator": {"user": "dba"},
+            "lock_timeout": 5, "follow_up": {**empty, "record": digest, **said}, **options,
+        }
+
     def verify(self, witnesses: Any = None, public: Path | None = None) -> list[chain.Finding]:
         trusted = keys.load_trusted([public or self.public])
         return [f for c in chain.read_ledger(self.ledger, trusted, (), witnesses) for f in c.findings]

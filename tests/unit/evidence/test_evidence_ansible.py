@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+from ansible_collections.boringdb.ops.plugins.module_utils._core import keys, ledger
 from running import playbook, results
 from samples import ROOT, forge, record
 
@@ -138,3 +141,28 @@ def test_the_key_pair_state(ground):
     first, second = run(), run()
     assert (first["changed"], second["changed"]) == (True, False)
     assert first["keyid"] == second["keyid"] and target.stat().st_mode & 0o777 == 0o600
+
+
+def test_the_playbook_signs_what_a_person_says_and_is_run_twice(ground):
+    path, = ground.append(1)
+    said = {"kind": "approval", "record": ledger.digest(path.read_bytes()), "by": "Ada", "comment": "as planned"}
+    ada = {"evidence_key": str(ground.folder / "ada.pem"), "evidence_public_key": str(ground.folder / "ada.pub.pem")}
+    keys.ensure_keypair(*map(Path, ada.values()), None)
+
+    def run(*extra, **values):
+        given = {"evidence_ledger": str(ground.ledger), "evidence_cluster": "orders", "evidence_follow_up": said, **ada,
+                 "evidence_public_key": [str(ground.public), ada["evidence_public_key"]],
+                 "evidence_second_person": True}
+        done = playbook(ground, ROOT / "playbooks" / "follow_up.yml", *extra, **{**given, **values})
+        assert "Traceback" not in done.stdout
+        return done.returncode, results(ground, "Sign the follow-up")
+
+    assert run("--check", "--diff")[1][0]["changed"] and len(ledger.record_files(path.parent)) == 1
+    code, (first,) = run()
+    assert (code, first["changed"], first["sequence"]) == (0, True, 2)
+    code, (again,) = run()
+    assert (code, again["changed"], again["head"]) == (0, False, first["head"])
+    code, (refused,) = run(evidence_key=str(ground.private))
+    assert code == 2 and "a second person is demanded" in refused["msg"]
+    assert run(evidence_follow_up={**said, "kind": "applause"})[0] == 2
+    assert len(ledger.record_files(path.parent)) == 2

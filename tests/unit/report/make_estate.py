@@ -16,7 +16,7 @@ for place in (ROOT / ".collections", ROOT / "tests" / "unit" / "evidence"):
     if str(place) not in sys.path:
         sys.path.insert(0, str(place))
 
-from ansible_collections.boringdb.ops.plugins.module_utils._core import ledger  # noqa: E402
+from ansible_collections.boringdb.ops.plugins.module_utils._core import follow_up, ledger  # noqa: E402
 from samples import Ground, forge, record, stamp  # noqa: E402
 
 NOW = datetime(2026, 11, 21, 8, 0, tzinfo=timezone.utc)
@@ -59,6 +59,12 @@ def drill(cluster: str, day: float, rto: float, chance: random.Random, **changes
     )
 
 
+def follow(ground: Ground, cluster: str, **said: str) -> None:
+    """Follow the newest record of a chain."""
+    newest = ledger.record_files(ground.ledger / cluster)[-1]
+    follow_up.followed_up(ground.following(cluster, ledger.digest(newest.read_bytes()), **said), False)
+
+
 def fill(ground: Ground) -> None:
     """Clusters in every state."""
     chance = random.Random(3)
@@ -74,6 +80,7 @@ def fill(ground: Ground) -> None:
     ledger.append(ground.ledger, lost, ground.key)
     many("customers", -0.2, 30, 96)
     many("ledger-eu", -0.5, 12, 640)
+    follow(ground, "ledger-eu", kind="approval", by="Ada", role="head of operations", comment="as planned")
     many("search", 10, 9, 41)
     broken = drill("sessions", 1, 30, chance)
     many("sessions", 2, 3, 28)
@@ -82,6 +89,7 @@ def fill(ground: Ground) -> None:
                   error="restore: repository host backup-01 refused the connection (port 22)")
     broken["measurements"] = {"restore_seconds": 2.4}
     ledger.append(ground.ledger, broken, ground.key)
+    follow(ground, "sessions", kind="corrective_action", by="Bob", action="port 22 opened again", ticket="OPS-17")
     many("warehouse", 0, 6, 822)
     ledger.append(ground.ledger, drill("warehouse", -0.1, 1180, chance), ground.key)
     many("billing", 0, 8, 120)
@@ -96,7 +104,7 @@ def fill(ground: Ground) -> None:
 
 
 if __name__ == "__main__":
-    from ansible_collections.boringdb.ops.plugins.module_utils._core import keys, page, report
+    from ansible_collections.boringdb.ops.plugins.module_utils._core import keys, matrix, page, report
 
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True)
@@ -106,6 +114,7 @@ if __name__ == "__main__":
         ground.ledger, keys.load_trusted([ground.public]), title="Restore evidence", now=NOW, overdue_days=7,
         expected=["payments"],
     )
+    estate.matrix = matrix.build(estate.clusters, matrix.period(None, None, NOW), report.Approval())
     (folder / "report.html").write_text(page.render(estate, 20))
     estate.clusters = [cluster for cluster in estate.clusters if cluster.state == "verified"]
     (folder / "good.html").write_text(page.render(estate, 20))

@@ -1,0 +1,181 @@
+# Copyright (c) 2026, boringdb.ops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One ledger in a bucket for two controllers: one chain, whoever writes when."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+for place in (ROOT / ".collections", ROOT / "tests/unit/evidence"):
+    if str(place) not in sys.path:
+        sys.path.insert(0, str(place))
+
+from ansible_collections.boringdb.ops.plugins.module_utils._core import ledger, ledger_bucket  # noqa: E402
+from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError  # noqa: E402
+from running import playbook, results  # noqa: E402
+from samples import Ground, record, statement_of  # noqa: E402
+
+
+class Controller(Ground):
+    """A ledger of its own, the same key, the same bucket."""
+
+    options: dict[str, Any]
+
+    def write(self, day: float, **changes: Any) -> ledger.Appended:
+        """Append one record."""
+        bucket = ledger_bucket.Bucket(self.options)
+        return ledger.append(self.ledger, record("orders", day, **changes), self.key, store=bucket)
+
+    def sync(self, check_mode: bool = False) -> list[str]:
+        """Read what others wrote."""
+        given = {"ledger": str(self.ledger), "store": self.options, "cluster": None, "lock_timeout": 5}
+        outcome = ledger_bucket.synced(given, check_mode)
+        assert outcome.changed == bool(outcome.facts["moved"])
+        return outcome.facts["moved"]
+
+    def names(self) -> list[str]:
+        """The files of the chain."""
+        return [path.name for path in ledger.record_files(self.ledger / "orders")]
+
+
+@pytest.fixture
+def two(tmp_path: Path, store: dict[str, Any]) -> tuple[Controller, Controller]:
+    """Two controllers."""
+    first = Controller.create(tmp_path)
+    first.options = {**store, "bucket": "plain", "prefix": tmp_path.name}
+    second = Controller(tmp_path, tmp_path / "second", first.private, first.public)
+    second.options = first.options
+    return first, second
+
+
+def test_two_controllers_make_one_chain(two: tuple[Controller, Controller]) -> None:
+    first, second = two
+    assert first.write(0).sequence == 1 and second.write(1).sequence == 2 and first.write(2).sequence == 3
+    again = second.write(0)
+    assert (again.changed, again.sequence) == (False, 1)
+    assert first.sync(check_mode=True) == [] and first.sync() == [] and second.sync() == []
+    assert first.names() == second.names() and len(first.names()) == 3
+    assert first.kinds() == [] and second.kinds() == []
+
+
+def test_at_once_each_gets_a_place_of_its_own(two: tuple[Controller, Controller]) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        done = list(pool.map(lambda number: two[number % 2].write(number), range(8)))
+    assert sorted(one.sequence for one in done) == list(range(1, 9))
+    for one in two:
+        one.sync()
+        assert one.kinds() == [] and len(one.names()) == 8
+
+
+def test_a_place_that_is_taken_in_between_is_read_and_the_next_one_tried(
+    two: tuple[Controller, Controller], monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first, second = two
+    first.write(0)
+    claim = ledger_bucket.Bucket.claim
+    tried = []
+
+    def meanwhile(self: Any, cluster: str, sequence: int, data: bytes) -> bool:
+        tried.append(sequence)
+        if len(tried) == 1:
+            monkeypatch.setattr(ledger_bucket.Bucket, "claim", claim)
+            second.write(1)
+            monkeypatch.setattr(ledger_bucket.Bucket, "claim", meanwhile)
+        return claim(self, cluster, sequence, data)
+
+    monkeypatch.setattr(ledger_bucket.Bucket, "claim", meanwhile)
+    assert first.write(2).sequence == 3 and tried == [2, 3]
+    assert first.kinds() == [] and first.names()[1] == second.names()[1]
+
+
+def test_a_writer_that_died_after_the_store_took_its_record_finds_it(
+    two: tuple[Controller, Controller], monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first, _second = two
+    first.write(0)
+
+    def killed(*_arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ledger, "write_atomic", killed)
+    with pytest.raises(KeyboardInterrupt):
+        first.write(1)
+    monkeypatch.undo()
+    assert len(first.names()) == 1
+    again = first.write(1)
+    assert (again.changed, again.sequence, len(first.names())) == (False, 2, 2) and first.kinds() == []
+
+
+def test_a_ledger_that_was_there_before_goes_into_the_store_and_comes_back(
+    two: tuple[Controller, Controller],
+) -> None:
+    first, second = two
+    first.append(3)
+    assert len(first.sync(check_mode=True)) == 3 and second.sync() == []
+    assert len(first.sync()) == 3 and first.sync() == []
+    assert len(second.sync()) == 3 and second.names() == first.names()
+    ledger.record_files(first.ledger / "orders")[-1].unlink()
+    assert first.sync() == ["orders/00000003 from the store"] and first.kinds() == []
+    shutil.rmtree(first.ledger)
+    assert len(first.sync()) == 3 and first.kinds() == []
+
+
+def test_ledgers_that_were_written_apart_are_not_mixed(two: tuple[Controller, Controller], client: Any) -> None:
+    first, second = two
+    first.write(0)
+    second.append(2, first_day=5)
+    before = second.names()
+    with pytest.raises(OpsError, match="record 1 of orders is another one here"):
+        second.sync()
+    with pytest.raises(OpsError, match="record 1 of orders is another one here"):
+        second.write(9)
+    assert second.names() == before
+    prefix = first.options["prefix"]
+    for body, said in ((b"junk", "is no record"), (b"\xff", "is no record")):
+        client.put_object(Bucket="plain", Key=f"{prefix}/orders/00000002.dsse.json", Body=body)
+        with pytest.raises(OpsError, match=said):
+            first.sync()
+    client.copy_object(Bucket="plain", Key=f"{prefix}/orders/00000002.dsse.json",
+                       CopySource=f"plain/{prefix}/orders/00000001.dsse.json")  # fmt: skip
+    with pytest.raises(OpsError, match="belongs elsewhere"):
+        first.sync()
+    assert len(first.names()) == 1
+
+
+def test_a_store_that_can_not_be_asked_records_nothing(two: tuple[Controller, Controller]) -> None:
+    first, _second = two
+    for wrong, said in (({"port": 1}, "can't be asked"), ({"bucket": "nowhere"}, "NoSuchBucket"),
+                        ({"bucket": ""}, "bucket of the ledger's store is empty")):
+        first.options = {**two[1].options, **wrong}
+        with pytest.raises(OpsError, match=said):
+            first.write(0)
+    assert first.names() == []
+
+
+def test_playbooks_read_the_store_first(two: tuple[Controller, Controller]) -> None:
+    first, second = two
+    play = first.folder / "play.yml"
+    play.write_text("- hosts: one\n  gather_facts: false\n  roles:\n    - role: boringdb.ops.evidence\n"
+                    "      evidence_record: '{{ given }}'\n")  # fmt: skip
+    given = {"evidence_store": first.options, "evidence_key": str(first.private), "given": record()}
+    done = playbook(first, play, "-vvv", evidence_ledger=str(first.ledger), **given)
+    assert done.returncode == 0, done.stdout
+    assert first.options["key_secret"] not in done.stdout + done.stderr
+    trusted = {"evidence_store": first.options, "evidence_ledger": str(second.ledger),
+               "evidence_public_key": str(first.public)}  # fmt: skip
+    done = playbook(first, ROOT / "playbooks/verify_evidence.yml", **trusted)
+    assert done.returncode == 0 and "orders: 1 record, all signatures good" in done.stdout, done.stdout
+    assert second.names() == first.names()
+    first.write(1)
+    done = playbook(first, ROOT / "playbooks/report.yml", report_dest=str(first.folder / "out.html"), **trusted)
+    assert done.returncode == 0, done.stdout
+    assert results(first, "Bring the ledger and its store to the same state")[0]["changed"]
+    assert statement_of(second.ledger / "orders" / second.names()[1])["predicate"]["sequence"] == 2
