@@ -23,6 +23,7 @@ DECLARES: dict[str, dict[str, Any]] = {
     "access": {"access_roles": [{"name": "passerby"}], "access_databases": [{"name": "lounge"}]},
     "config_drift": {},
     "evidence_key": {},
+    "notification": {},
     "report": {},
     "restart": {},
     "rotate_password": {},
@@ -40,12 +41,14 @@ ACTS: dict[str, dict[str, Any]] = {
 }
 #: It writes units, for which systemd is needed: tests/lab/schedule.
 ON_HOSTS = {"schedule"}
+#: It declares in AWX: tests/integration/awx.
+IN_AWX = {"awx"}
 #: They have these three in files of their own: tests/integration/embedded/test_provision.py, test_pool_playbook.py.
 OF_ITS_OWN = {"pool", "provision"}
 #: The others are as declared on a cluster that was provisioned, drilled and reported on.
 NOT_YET_DECLARED = {"access", "report"}
 #: These make no difference between a cluster that is there and one that is not.
-OF_THE_CONTROLLER = {"evidence_key", "report", "verify_evidence"}
+OF_THE_CONTROLLER = {"evidence_key", "notification", "report", "verify_evidence"}
 #: Where nothing is, nothing differs; and what an extraction would do is known once its place is made.
 ENDS_WELL = {"config_drift": "", "extract": "planned: drill has no "}
 
@@ -84,7 +87,7 @@ def changed(output: str) -> set[int]:
 
 def test_the_table_is_whole() -> None:
     playbooks = {path.stem: path.read_text() for path in (REPO / "playbooks").glob("*.yml")}
-    assert {*DECLARES, *ACTS, *ON_HOSTS, *OF_ITS_OWN} == set(playbooks)
+    assert {*DECLARES, *ACTS, *ON_HOSTS, *IN_AWX, *OF_ITS_OWN} == set(playbooks)
     text = "".join(playbooks.values())
     assert [role.name for role in (REPO / "roles").iterdir() if f"boringdb.ops.{role.name}\n" not in text] == []
 
