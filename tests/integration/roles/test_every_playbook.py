@@ -46,7 +46,7 @@ IN_AWX = {"awx"}
 #: They have these three in files of their own: tests/integration/embedded/test_provision.py, test_pool_playbook.py.
 OF_ITS_OWN = {"pool", "provision"}
 #: The others are as declared on a cluster that was provisioned, drilled and reported on.
-NOT_YET_DECLARED = {"access", "report"}
+NOT_YET_DECLARED = {"access", "notification", "report"}
 #: These make no difference between a cluster that is there and one that is not.
 OF_THE_CONTROLLER = {"evidence_key", "notification", "report", "verify_evidence"}
 #: Where nothing is, nothing differs; and what an extraction would do is known once its place is made.

@@ -122,6 +122,8 @@ def test_every_reference_leads_somewhere() -> None:
     }
     led_to = {one for targets in ends.values() for one in targets}
     assert led_to <= set(nodes) and set(nodes) - led_to == {"drill"}
+    order = list(nodes)
+    assert all(order.index(one) > order.index(name) for name, targets in ends.items() for one in targets)
     assert all(node.get("job", "report") in JOBS for node in nodes.values())
     assert all(not ends[name] or "notification" in ends[name] or name == "drill" for name in nodes)
     assert nodes["drill"]["failure"] == nodes["approval"]["failure"] == ["notification"]

@@ -51,8 +51,8 @@ NO_VARIABLES = {
     *SHARED_PAGE, "config_drift_result", "restart_required",
     "backup_bytes", "backup_complete", "backup_dir", "backup_label", "backup_path", "backup_repository",
     "backup_result",
-    "backup_outcome", "dump_seconds", "pool_admin", "pool_auth", "evidence_heads", "evidence_outcome", "evidence_result",
-    "report_result", "awx_job", "awx_user_name", "awx_job_id", "notification_result",
+    "backup_outcome", "dump_seconds", "pool_admin", "pool_auth", "evidence_heads", "evidence_outcome",
+    "evidence_result", "report_result", "awx_job", "awx_user_name", "awx_job_id", "notification_result",
 }  # fmt: skip
 FORBIDDEN = {
     "a machine's path": r"(?<![\w.])/(work|root|tmp/bash|process_api)\b",
