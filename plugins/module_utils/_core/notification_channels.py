@@ -69,6 +69,13 @@ def examine(channels: list[Channel], flight: Preflight) -> None:
     for name in sorted({name for name in names if names.count(name) > 1}):
         flight.refuse(f"two channels are {name}", "give each a name of its own")
     for channel in channels:
+        for option in ("url_file", "token_file", "password_file", "ca_file"):
+            path = channel[option]
+            flight.require(
+                not path or Path(path).is_absolute(),
+                f"{channel['name']}: {option} {path} is relative",
+                "give the whole path",
+            )
         (_examine_mail if channel["kind"] == "mail" else _examine_webhook)(channel, flight)
 
 

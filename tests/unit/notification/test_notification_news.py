@@ -10,6 +10,7 @@ import shutil
 
 import pytest
 from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError
+from ansible_collections.boringdb.ops.plugins.module_utils._core.lock import host_lock
 from telling import FAILED
 
 
@@ -147,6 +148,18 @@ def test_a_memory_that_can_not_be_written_is_an_error_and_the_message_is_out(est
     assert said(hook) == [("alarm", "orders", "failed")]
 
 
+def test_two_runs_at_once_tell_once(estate, hook, channel):
+    estate.drill(checks=FAILED)
+    with (
+        host_lock(f"{estate.folder}/memory/told.json.notification", "notification"),
+        pytest.raises(OpsError, match="in use by notification"),
+    ):
+        estate.tell(channel, lock_timeout=0)
+    assert not hook.taken
+    estate.tell(channel)
+    assert said(hook) == [("alarm", "orders", "failed")]
+
+
 def test_everything_that_is_wrong_is_said_at_once(estate, channel):
     open_to_all = estate.folder / "token"
     open_to_all.write_text("t\n")
@@ -161,6 +174,7 @@ def test_everything_that_is_wrong_is_said_at_once(estate, channel):
             {"name": "c", "kind": "webhook", "url": "https://x/", "token_file": str(open_to_all)},
             {"name": "d", "kind": "slack", "url_file": url},
             {"name": "e", "kind": "slack", "url_file": "/nowhere"},
+            {"name": "j", "kind": "slack", "url_file": "slack"},
             {"name": "f", "kind": "webhook", "url": "https://me:pw@x/"},
             {"name": "g", "kind": "mail", "host": "x", "sender": "a@x", "to": ["b@x\nBcc: c@x"], "user": "u"},
             {"name": "h", "kind": "mail", "to": [], "ca_file": "/nowhere", "timeout": 0},
@@ -181,6 +195,7 @@ def test_everything_that_is_wrong_is_said_at_once(estate, channel):
         "can be read by others (chmod 600",
         "d: a secret would go over the network in plain text",
         "e: url_file /nowhere",
+        "j: url_file slack is relative",
         "f: the address holds an account",
         "g: b@x Bcc: c@x is no address",
         "g: one of user and password_file is missing",
