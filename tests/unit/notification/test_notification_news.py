@@ -6,7 +6,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
+import time
 
 import pytest
 from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError
@@ -146,6 +149,26 @@ def test_a_memory_that_can_not_be_written_is_an_error_and_the_message_is_out(est
     with pytest.raises(OpsError, match="the same will be told again"):
         estate.tell(channel)
     assert said(hook) == [("alarm", "orders", "failed")]
+
+
+def test_a_run_that_is_killed_while_it_sends_is_made_up_for(estate, hook, channel):
+    estate.drill(checks=FAILED)
+    hook.answer = "hang"
+    pid = os.fork()
+    if pid == 0:
+        estate.tell(channel)
+        os._exit(0)
+    until = time.monotonic() + 60
+    while not hook.taken and time.monotonic() < until:
+        time.sleep(0.01)
+    os.kill(pid, signal.SIGKILL)
+    assert os.waitpid(pid, 0)[1] == signal.SIGKILL
+    hook.taken.clear()
+    hook.answer = 200
+    estate.tell(channel, lock_timeout=0)  # the lock died with its holder
+    assert said(hook) == [("alarm", "orders", "failed")]
+    assert [path.name for path in (estate.folder / "memory").iterdir()] == ["told.json"]
+    assert not estate.tell(channel).changed
 
 
 def test_two_runs_at_once_tell_once(estate, hook, channel):
