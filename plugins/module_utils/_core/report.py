@@ -194,17 +194,20 @@ class Estate:
 def read_estate(
     root: Path, trusted: TrustedKeys, *, title: str, now: datetime, overdue_days: float,
     expected: Iterable[str] = (), witnesses: Mapping[str, Iterable[str]] | None = None,
-    approval: Approval | None = None,
+    overdue: Mapping[str, float] | None = None, approval: Approval | None = None,
 ) -> Estate:
     """The estate as its ledger shows it.
 
     :param expected: clusters that must be in it: one without any record is shown as never proven
+    :param overdue: `overdue_days` of clusters that are drilled more or less often than the others
     """
     names = {item.cluster: item for item in read_ledger(root, trusted, (), witnesses)}
     for name in expected:
         names.setdefault(name, Chain(name, [], []))
-    wanted = approval or Approval()
-    clusters = [_cluster(chain, now, timedelta(days=overdue_days), wanted) for chain in names.values()]
+    days, wanted = overdue or {}, approval or Approval()
+    clusters = [
+        _cluster(one, now, timedelta(days=days.get(one.cluster, overdue_days)), wanted) for one in names.values()
+    ]
     order = list(STATES)
     clusters.sort(key=lambda cluster: (order.index(cluster.state), cluster.name))
     return Estate(title, now, overdue_days, sorted(trusted), clusters)

@@ -38,9 +38,9 @@ PARTS = [
     "Examples", "When it refuses", "How it is tested",
 ]  # fmt: skip
 OPERATIONS = [
-    "access", "backup", "config", "config_drift", "decommission", "dump", "extract", "failover", "instance", "patroni",
-    "pool", "provision", "rejoin", "replica", "restart", "restore", "restore_drill", "schedule", "switchover",
-    "tablespace", "tls",
+    "access", "awx", "backup", "config", "config_drift", "decommission", "dump", "extract", "failover", "instance",
+    "notification", "patroni", "pool", "provision", "rejoin", "replica", "restart", "restore", "restore_drill",
+    "schedule", "switchover", "tablespace", "tls",
 ]  # fmt: skip
 #: What a playbook's header says. The last two may stand in one line.
 HEADER = {
@@ -52,9 +52,10 @@ NO_VARIABLES = {
     *SHARED_PAGE, "config_drift_result", "restart_required",
     "backup_bytes", "backup_complete", "backup_dir", "backup_label", "backup_path", "backup_repository",
     "backup_result",
-    "etcd_hosts", "patroni_candidate", "patroni_leader", "patroni_nofailover", "patroni_scheduled",
+    "backup_outcome", "etcd_hosts", "patroni_candidate", "patroni_leader", "patroni_nofailover", "patroni_scheduled",
     "patroni_scope", "patroni_synchronous", "dump_seconds", "pool_admin", "pool_auth", "pool_check",
-    "switchover_stall", "evidence_heads", "evidence_result", "report_result",
+    "switchover_stall", "evidence_heads", "evidence_outcome", "evidence_result", "report_result", "awx_job",
+    "awx_user_name", "awx_job_id", "notification_result",
 }  # fmt: skip
 FORBIDDEN = {
     "a machine's path": r"(?<![\w.])/(work|root|tmp/bash|process_api)\b",

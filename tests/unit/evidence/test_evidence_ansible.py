@@ -37,17 +37,27 @@ def test_the_role_records_once_for_all_hosts(ground, role):
     result, = results(ground, "Record the operation")
     assert result["changed"] and result["verdict"] == "verified" and result["sequence"] == 1
     assert ground.kinds(witnesses={"orders": [result["head"]]}) == []
-    assert result["head"] in done.stdout.split("CUSTOM STATS")[1]
+    stats = " ".join(done.stdout.split("CUSTOM STATS")[1].split())
+    assert f"orders: {result['head']}" in stats and f"digest: {result['head']}" in stats
+    assert "rto_seconds: 187.4" in stats and "verdict: verified" in stats
     assert role().returncode == 0
     again, = results(ground, "Record the operation")
     assert (again["changed"], again["head"]) == (False, result["head"])
+
+
+def test_the_outcome_of_a_switchover_is_handed_on(ground, role):
+    given = record(operation="switchover", measurements={"stall_ms": 96.0}, objectives={}, controls=[])
+    done = role(given=given)
+    assert done.returncode == 0, done.stdout
+    stats = " ".join(done.stdout.split("CUSTOM STATS")[1].split())
+    assert "operation: switchover" in stats and "stall_ms: 96.0" in stats and "rto_seconds" not in stats
 
 
 def test_check_mode_records_nothing_and_shows_what_it_would(ground, role):
     done = role("--check", "--diff")
     assert done.returncode == 0, done.stdout
     result = results(ground, "Record the operation")[0]
-    assert result["changed"] and not ground.ledger.exists()
+    assert result["changed"] and not ground.ledger.exists() and "evidence_outcome" not in done.stdout
     assert '"urn:boringdb.ops:operation:v1"' in result["diff"]["after"]
 
 
