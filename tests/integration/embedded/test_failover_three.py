@@ -74,6 +74,7 @@ def test_a_primary_that_only_ssh_does_not_reach_is_refused(three: Three) -> None
 
 def test_a_host_that_is_gone_and_runs_that_are_killed(three: Three) -> None:
     """Clients of the pooler wait, or see errors, and go on; nothing that was acknowledged is lost."""
+    three.declare(db1=GONE, db2={}, db3={})
     cut = {"failover_fence_command": ["/bin/true"]}
     with three.doomed_writers("gone", **three.through()) as saw:
         three.kill_primary()
@@ -118,12 +119,19 @@ def test_a_host_that_is_gone_and_runs_that_are_killed(three: Three) -> None:
     assert len(three.records("failover")) == 1
 
 
-def test_it_comes_back(three: Three) -> None:
-    """Nobody could mark it: it would start as a primary."""
+def test_it_comes_back_as_a_clone(three: Three) -> None:
+    """Nobody could mark it: it would start as a primary. The WAL in which both agreed last is gone."""
     new = three.promoted()
     assert not (three.home / "db1/data/standby.signal").exists()
     three.declare(db1={}, db2={}, db3={})
-    three.done("rejoin", rejoin_host="db1")
+    for path in (three.home / "db1/data/pg_wal").glob("*[0-9A-F]"):
+        if path.is_file():
+            path.unlink()
+    told = three.refuses("rejoin", rejoin_host="db1")
+    assert "rejoin_reclone=true sets its data aside and clones it anew" in told
+    output = " ".join(three.done("rejoin", rejoin_host="db1", rejoin_reclone=True).split())
+    assert "rejoin: db1 of orders verified by reclone" in output
     three.converged(new)
     three.settled(new)
     assert three.records("rejoin")[-1]["verdict"] == "verified"
+    assert list((three.home / "db1").glob("data.replaced-*"))

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, boringdb.ops contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`rejoin` of an old primary with rows that nobody else has: refused, killed, rewound, attached, cloned anew."""
+"""`rejoin` of an old primary with rows that nobody else has: refused, killed, rewound, stopped."""
 
 from __future__ import annotations
 
@@ -122,20 +122,3 @@ def test_one_that_takes_writes_itself_is_stopped_when_that_is_typed(split: Split
     split.done("rejoin", rejoin_host=old, rejoin_stop=old)
     split.converged(new)
     await_(lambda: "beside" in split.rows(old), "the same rows")
-
-
-def test_what_can_not_be_rewound_is_refused_and_then_cloned(split: Split) -> None:
-    """The WAL in which both agreed last is gone."""
-    old, new = split.pair()
-    split.differ(old, new)
-    split.done("failover", failover_accept_loss="unknown")
-    for path in (split.home / old / "data/pg_wal").glob("*[0-9A-F]"):
-        if path.is_file():
-            path.unlink()
-    told = split.refuses("rejoin", rejoin_host=old)
-    assert "rejoin_reclone=true sets its data aside and clones it anew" in told
-    assert (split.home / old / "data/standby.signal").exists()
-    output = " ".join(split.done("rejoin", rejoin_host=old, rejoin_reclone=True).split())
-    assert f"rejoin: {old} of orders verified by reclone" in output
-    split.converged(new)
-    assert any(name.startswith("data.replaced") for name in split.leftovers_of(old))
