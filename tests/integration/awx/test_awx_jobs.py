@@ -24,12 +24,9 @@ JOBS = yaml.safe_load((REPO / "roles/awx/vars/main/job_templates.yml").read_text
 SURVEYS = {job["playbook"]: job["survey"] for job in JOBS}
 #: What a person answers where there is nothing to click on.
 TYPED = {
-    "cluster": "orders",
-    "confirm": "orders",
-    "decommission_host": "db2",
-    "switchover_candidate": "db2",
-    "extract_database": "postgres",
-}
+    "cluster": "orders", "confirm": "orders", "decommission_host": "db2", "switchover_candidate": "db2",
+    "extract_database": "postgres", "extract_dest": "/nowhere/shop.dump",
+}  # fmt: skip
 #: Run for good, in this order: each hands on what the next may need. The others only dry.
 REAL = ["access", "backup", "restore_drill", "verify_evidence", "report", "notification", "config_drift"]
 #: Its own ground, with a pooler: tests/integration/embedded/test_pool_playbook.py.
@@ -124,7 +121,7 @@ def test_a_job_takes_its_answers(estate: Estate, launch: Callable[..., Job], pla
     """As the job type *check*: it ends well, or refuses in one line for what the cluster is."""
     inventory = {
         "dump": {"dump_path": str(estate.backups), "dump_prove_root": str(estate.home / "proof")},
-        "extract": {"extract_root": str(estate.home / "extract"), "extract_dest": "/nowhere/shop.dump"},
+        "extract": {"extract_root": str(estate.home / "extract")},
     }
     job = launch(playbook, "--check", **inventory.get(playbook, {}))
     assert job.code == 0, job.output[-4000:]
