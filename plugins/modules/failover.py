@@ -31,6 +31,7 @@ options:
   data_dir:
     description: The server's data directory. Not needed with V(reached) and V(planned).
     type: path
+    required: false
   state:
     description:
       - V(seen) tells what this member is, also one that hangs, and which members' ports answer here.

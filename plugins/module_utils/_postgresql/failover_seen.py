@@ -93,7 +93,7 @@ def _heard(server: Server, params: Params) -> dict[str, Any]:
         if told["status"] != "streaming":
             return True
         told["works"] = bool(host) and failover_reach.ask(host, port, params["reach_seconds"])["answer"] == "works"
-        return told["works"] or (told["silent_seconds"] or 0) >= params["silence_seconds"]
+        return bool(told["works"] or (told["silent_seconds"] or 0) >= params["silence_seconds"])
 
     quiet = await_condition(settled, params["silence_seconds"] + 1, every=0.25)
     told["streams"] = told["status"] == "streaming" and (told.pop("works") or not quiet)

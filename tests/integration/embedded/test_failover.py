@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Iterator
 
 import pytest
@@ -66,18 +64,3 @@ def test_a_primary_that_is_killed_under_writers(two: Two) -> None:
     assert "db2 is the primary of orders and works; nothing is to be done" in " ".join(again.split())
     assert set(changed(two.done("failover", failover_candidate="db2")).values()) == {0}
     assert len(two.records("failover")) == 1
-
-
-def test_a_primary_that_hangs_is_ended(two: Two) -> None:
-    """Its processes are there and do nothing; its replica says for a while that it streams."""
-    two.done("rejoin", rejoin_host="db1")
-    two.converged("db2")
-    data = two.server("db2")["data_dir"]
-    pids = two.processes_in(data)
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
-    output = " ".join(two.done("failover", failover_accept_loss="unknown").split())
-    assert "failover: orders verified primary=db1 fenced=ssh" in output
-    assert two.processes_in(data) == []
-    two.orphaned("db1", "db2")
-    assert two.records("failover")[-1]["measurements"]["primary_before"] == "db2"

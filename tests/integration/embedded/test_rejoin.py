@@ -1,7 +1,7 @@
 # Copyright (c) 2026, boringdb.ops contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`rejoin` of an old primary with rows that nobody else has: refused, killed, rewound, stopped."""
+"""`rejoin` of an old primary with rows that nobody else has: refused, killed, rewound."""
 
 from __future__ import annotations
 
@@ -108,17 +108,3 @@ def test_what_only_the_old_primary_has_is_told_kept_and_rewound(split: Split) ->
     first, record = split.records("rejoin")
     assert (first["verdict"], record["verdict"]) == ("failed", "verified")
     assert set(changed(split.done("rejoin", rejoin_host="db1")).values()) == {0}
-
-
-def test_one_that_takes_writes_itself_is_stopped_when_that_is_typed(split: Split) -> None:
-    """Its replica is promoted by hand: two primaries, of which the newer one counts."""
-    old, new = split.pair()
-    split.sql("SELECT pg_promote()", new)
-    split.sql("INSERT INTO kept VALUES (5, 'beside')", new)
-    assert "rejoin the other one" in split.refuses("rejoin", rejoin_host=new)
-    told = split.refuses("rejoin", rejoin_host=old)
-    assert f"{old} takes writes itself, on timeline " in told
-    assert f"(rejoin_stop={old} stops it" in told
-    split.done("rejoin", rejoin_host=old, rejoin_stop=old)
-    split.converged(new)
-    await_(lambda: "beside" in split.rows(old), "the same rows")
