@@ -158,7 +158,8 @@ options:
     default: 120
   settings:
     description:
-      - Lines beside the ones the module writes, by their first words, as V({hard-stop-after: 1h, timeout connect: 5s}).
+      - >-
+        Lines beside the ones the module writes, by their first words, as V({hard-stop-after: 1h, timeout connect: 5s}).
       - C(hard-stop-after), C(nbthread), C(log), C(cpu-map) and C(tune.maxpollevents) go to C(global), others to
         C(defaults).
     type: dict

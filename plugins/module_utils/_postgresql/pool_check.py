@@ -221,7 +221,7 @@ class Check:
                 words = f"writes: {self.writes(name) or 'yes'}; reads: {self.reads(name) or 'yes'}"
                 # Numbers that run are no news.
                 if re.sub(r"[\d.]+", "", self.said.get(name, "")) != re.sub(r"[\d.]+", "", words):
-                    print(f"{name}: {words}", file=sys.stderr, flush=True)
+                    sys.stderr.write(f"{name}: {words}\n")
                     self.said[name] = words
 
     def serve(self) -> None:

@@ -19,8 +19,8 @@ from dateutil.rrule import rrulestr
 
 REPO = Path(__file__).resolve().parents[3]
 BIN = Path(sys.executable).parent
-#: Playbooks that are no jobs: AWX has schedules of its own, the key is made once, a follow-up is signed with a person's own
-#: key, Patroni's reinitialize is not for a click, and the first declares the jobs.
+#: Playbooks that are no jobs: AWX has schedules of its own, the key is made once, a follow-up is signed with a
+#: person's own key, Patroni's reinitialize is not for a click, and the first declares the jobs.
 NO_JOBS = {"awx", "evidence_key", "follow_up", "patroni", "schedule"}
 
 

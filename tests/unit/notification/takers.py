@@ -123,7 +123,7 @@ class Post:
 
         say("220 here")
         while line := lines.readline():
-            verb, _, rest = line.decode().strip().partition(" ")
+            verb, _space, rest = line.decode().strip().partition(" ")
             verb = verb.upper()
             if verb == "EHLO":
                 say("250-here\r\n250 AUTH PLAIN" if secure else "250-here\r\n250 STARTTLS")

@@ -56,7 +56,7 @@ def test_slack_gets_a_text_with_its_signs_escaped(estate, hook):
     estate.tell(
         {"name": "team", "kind": "slack", "url_file": estate.secret("url", f"http://127.0.0.1:{hook.port}/T/S")}
     )
-    [(path, _, body)] = hook.taken
+    [(path, _headers, body)] = hook.taken
     assert path == "/T/S" and list(body) == ["text"]
     assert "ALARM orders: drill failed" in body["text"] and "3 rows &lt;fewer&gt; &amp; none" in body["text"]
 

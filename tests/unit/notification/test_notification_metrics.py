@@ -101,4 +101,4 @@ def test_the_playbook_tells_once_and_fails_in_one_line(estate, hook, channel, ru
 def test_what_is_scheduled_is_expected(estate, hook, run):
     jobs = [{"operation": "restore_drill", "cluster": "orders"}, {"operation": "backup", "cluster": "other"}]
     assert run("-e", "control_hosts=all", schedule_jobs=jobs).returncode == 0
-    assert [one["cluster"] for _, _, body in hook.taken for one in body["events"]] == ["orders"]
+    assert [one["cluster"] for _path, _headers, body in hook.taken for one in body["events"]] == ["orders"]

@@ -19,7 +19,8 @@ from telling import FAILED
 
 def said(hook):
     """The events of every message, (event, cluster, state), and forgets them."""
-    found = [(one["event"], one["cluster"], one["state"]) for _, _, body in hook.taken for one in body["events"]]
+    bodies = [body for _path, _headers, body in hook.taken]
+    found = [(one["event"], one["cluster"], one["state"]) for body in bodies for one in body["events"]]
     hook.taken.clear()
     return found
 
