@@ -173,7 +173,7 @@ def meant(word: str, home: Path) -> list[Case]:
         found += [{"primary_port": port} for port in (0, 65536)]
         found += [{"primary_address": address} for address in ("", "a b", "a'")]
     if word == "pool_server":
-        found += [{"databases": databases} for databases in ([], [""], ["a\nb"], ["a" * 64])]
+        found += [{"databases": databases} for databases in ([""], ["a\nb"], ["a" * 64])]
         found += [{"auth_user": user} for user in NAMES] + [{"auth_password": secret} for secret in ("", "a\nb")]
     if "port" in base:
         found += [{"port": port} for port in (0, -1, 65536, 2**31)]
