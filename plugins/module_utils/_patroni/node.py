@@ -95,7 +95,7 @@ class Node:
         place = configuration_of(Path(params["data_dir"]))
         if place is None:
             raise OpsError(
-                f"no configuration of Patroni names {params['data_dir']}; is it Patroni that runs this server?"
+                f"no configuration of Patroni names data_dir {params['data_dir']}; is it Patroni that runs this server?"
             )
         if yaml is None:
             raise OpsError(

@@ -15,7 +15,8 @@ from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import se
 
 _PATHS = ("data_dir", "config_dir", "bin_dir", "socket_dir", "backup_path", "wal_path", "pgbackrest_config",
           "backup_dir", "manifest", "dest", "dump_path", "path", "ca_file", "certificate_file", "key_file",
-          "config_file", "auth_file", "login_ca")  # fmt: skip
+          "config_file", "auth_file", "login_ca", "check_program", "check_python", "stats_socket",
+          "state_file")  # fmt: skip
 _PORTS = ("port", "primary_port")
 #: The least that an option may be, in seconds or pieces.
 _LEAST = {

@@ -19,6 +19,7 @@ from typing import Any
 from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import Preflight
 from ansible_collections.boringdb.ops.plugins.module_utils._core.files import read_text
 from ansible_collections.boringdb.ops.plugins.module_utils._core.module import Params
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.options import impossible
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.pool_sizes import Ground
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.sizing import Figure
 
@@ -154,7 +155,9 @@ def owner_of(config_file: Path) -> str:
 
 def wanted(params: Params) -> Wanted:
     """What is declared, with its sizes. Raises Refused with all that can't be."""
-    preflight = Preflight()
+    preflight = impossible(params)
+    for name in ("cluster", "config_file", "program"):
+        preflight.require(bool(params[name]), f"{name} is empty", f"say which {name} it is")
     names = [one["name"] for one in params["members"] or []]
     preflight.require(bool(names), "members is empty", "name the cluster's servers")
     preflight.require(len(set(names)) == len(names), "members has a name twice", "give each its own")
@@ -186,6 +189,9 @@ def wanted(params: Params) -> Wanted:
         preflight.require(
             not re.search(r"[\x00-\x1f]", str(value)), f"{name}: a value is one line", "remove the line break"
         )
+    figures = _sizes(params, preflight)
+    # What lies on the host is read when the options are sound.
+    preflight.done()
     config_file = Path(params["config_file"])
     owner = owner_of(config_file)
     preflight.require(
@@ -193,7 +199,6 @@ def wanted(params: Params) -> Wanted:
         f"{config_file} is of the cluster {owner}",
         "give this one's balancer a config_file and ports of its own",
     )
-    figures = _sizes(params, preflight)
     preflight.done()
     return Wanted(params, tuple(figures))
 

@@ -48,6 +48,8 @@ def right(word: str, home: Path) -> dict[str, Any]:
         "instance_info": server,
         "object_lock": store,
         "pool": {"state": "started", "config_file": f"{home}/pgbouncer.ini"},
+        "pool_balancer": {"cluster": "shop", "config_file": f"{home}/haproxy.cfg", "check_password": "wrong-password",
+                          "members": [{"name": "db1", "host": "127.0.0.1"}]},
         "pool_info": {"config_file": f"{home}/pgbouncer.ini"},
         "pool_server": {**server, "databases": ["shop"], "auth_password": "wrong-password"},
         "probe": {**server, "directory": f"{home}/probe"},
@@ -98,7 +100,7 @@ def _fault(case: Case, said: str) -> str:
 #: What means nothing in the state that is tried.
 IDLE = {"evidence": ("private_key", "cluster", "passphrase", "lock_timeout", "witnesses", "follow_up",
                      "second_person", "operator", "witness", "store"),
-        "report": ("dest", "ledger")}  # fmt: skip
+        "patroni": ("bin_dir", "config_dir", "socket_dir"), "report": ("dest", "ledger")}  # fmt: skip
 SETTINGS: list[Any] = [
     {name: "1"} for name in ("", " ", "work mem", "work_mem;", "a=b", "1a", "a.b.c", "work_mem\n", "\u00e4", "-c",
                              "a'b", "include", "include_dir", "include_if_exists", "config_file", "data_directory",
