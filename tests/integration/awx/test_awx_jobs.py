@@ -24,8 +24,8 @@ JOBS = yaml.safe_load((REPO / "roles/awx/vars/main/job_templates.yml").read_text
 SURVEYS = {job["playbook"]: job["survey"] for job in JOBS}
 #: What a person answers where there is nothing to click on.
 TYPED = {
-    "cluster": "orders", "confirm": "orders", "decommission_host": "db2", "rejoin_host": "db2", "switchover_candidate": "db2",
-    "extract_database": "postgres", "extract_dest": "/nowhere/shop.dump",
+    "cluster": "orders", "confirm": "orders", "decommission_host": "db2", "rejoin_host": "db2",
+    "switchover_candidate": "db2", "extract_database": "postgres", "extract_dest": "/nowhere/shop.dump",
 }  # fmt: skip
 #: Run for good, in this order: each hands on what the next may need. The others only dry.
 REAL = ["access", "backup", "restore_drill", "verify_evidence", "report", "notification", "config_drift"]
