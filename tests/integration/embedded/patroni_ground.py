@@ -154,7 +154,7 @@ class Trio:
             row["state"] in ("running", "streaming") and row.get("timeline") == leader[0] for row in rows
         )
 
-    def ask(self, name: str, word: str, **options: Any) -> dict[str, Any]:
+    def ask(self, name: str, word: str, /, **options: Any) -> dict[str, Any]:
         """A module on a member."""
         return module(self.servers[name], word, **options)
 
