@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import inspect
 import json
 import os
@@ -116,14 +117,27 @@ class Balancer:
 
         def let_in() -> bool:
             members[:] = self.told().get("members", [])
-            return bool(members) and not _shut(members)
+            return bool(members) and not _shut(members) and self.heard(members)
 
-        # The account comes to a replica with the WAL; to a delayed one, late.
+        # The account comes to a replica with the WAL; to a delayed one, late. HAProxy asks in a rhythm of its own.
         await_condition(let_in, seconds, every=0.1)
         shut = _shut(members)
         if shut and not any(one["writes"] == "yes" for one in members):
             raise OpsError(f"{_told(shut)}; admit {self.params['check_user']} from this host")
         return members
+
+    def heard(self, members: list[dict[str, Any]]) -> bool:
+        """Whether HAProxy takes every member for what the program says of it."""
+        with contextlib.suppress(OSError):
+            rows = csv.DictReader(pool_check.command(self.params["stats_socket"], "show stat")[2:].splitlines())
+            up = {(row["pxname"], row["svname"]) for row in rows if row["status"].startswith("UP")}
+            word = {"rw": "writes", "ro": "reads"}
+            return all(
+                ((backend, one["name"]) in up) == (one[word[kind]] == "yes")
+                for backend, kind in pool_haproxy.BACKENDS
+                for one in members
+            )
+        return False
 
     # --- without a service manager ----------------------------------------------------------------------------------
 

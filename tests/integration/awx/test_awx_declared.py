@@ -105,7 +105,7 @@ def test_declared_once(awx: Awx, run: Run) -> None:
     assert refused.returncode == 2
     assert "awx_clusters is empty" in refused.stdout and "awx_project_url is not set" in refused.stdout
     dry = run("--check")
-    assert changed(dry) == 1 and not awx.writes and "16 job templates, 3 schedules" in dry.stdout
+    assert changed(dry) == 1 and not awx.writes and "19 job templates, 3 schedules" in dry.stdout
     mail = {"awx_mail": {"host": "mail.example.com", "sender": "awx@example.com", "recipients": ["dba@example.com"]}}
     done = run(**mail)
     assert changed(done) > 5
@@ -117,7 +117,7 @@ def test_declared_once(awx: Awx, run: Run) -> None:
 
 def test_what_is_there_is_what_was_meant(awx: Awx) -> None:
     """Surveys, credentials, the workflow's ends and the schedules, as the server has them."""
-    assert len(awx.names("job_templates")) == 16
+    assert len(awx.names("job_templates")) == 19
     drill = awx.named("job_templates", "boringdb restore_drill")
     assert (
         drill["playbook"] == "playbooks/restore_drill.yml"
