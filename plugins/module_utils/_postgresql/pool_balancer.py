@@ -117,7 +117,8 @@ class Balancer:
 
         def let_in() -> bool:
             members[:] = self.told().get("members", [])
-            return bool(members) and not _shut(members) and self.heard(members)
+            early = any(one["reads"] == pool_check.EARLY for one in members)
+            return bool(members) and not _shut(members) and not early and self.heard(members)
 
         # The account comes to a replica with the WAL; to a delayed one, late. HAProxy asks in a rhythm of its own.
         await_condition(let_in, seconds, every=0.1)

@@ -39,6 +39,9 @@ SELECT pg_is_in_recovery(), current_setting('default_transaction_read_only')::bo
         - '0/0'::pg_lsn)::bigint,
        EXISTS (SELECT FROM pg_stat_wal_receiver)
 """
+#: Of a replica since the program began: it takes a second question.
+EARLY = "was not compared with the primary yet"
+UNPROVEN = float("-inf")
 
 
 class Seen(NamedTuple):
@@ -61,7 +64,7 @@ class Member:
         self.begun, self.cut = 0.0, False
         self.connection: Any = None
         self.seen: Seen | None = None
-        self.proven = self.streamed = float("-inf")
+        self.proven = self.streamed = UNPROVEN
 
 
 class Check:
@@ -181,6 +184,7 @@ class Check:
         behind = where - member.seen.position
         found = {
             "does not stream": now - member.streamed > self.max_lag,
+            EARLY: self.samples and member.proven == UNPROVEN and now - self.samples[0][0] <= self.max_lag,
             f"lags more than {self.max_lag:g} s": self.samples and now - member.proven > self.max_lag,
             "no primary to compare with": not self.samples and now - member.proven > self.max_lag,
             # As the primary had said after this one.

@@ -65,6 +65,7 @@ def test_it_is_put_before_the_cluster_and_converges(cluster: Estate) -> None:
         in told
     )
     assert re.search(r"db1 at 127\.0\.0\.1:\d+: writes: yes; reads: is no replica", told)
+    assert re.search(r"db2 at 127\.0\.0\.1:\d+: writes: is a replica; reads: yes", told), told[-6000:]
     assert (in_recovery(cluster, 4), in_recovery(cluster, 5)) == (False, True)
     secret = (Path(cluster.secrets) / "pool_check").read_text().strip()
     assert secret not in output

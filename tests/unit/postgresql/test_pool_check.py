@@ -115,3 +115,16 @@ def test_a_state_that_can_not_be_asked_for_is_closed(tmp_path: Path) -> None:
     state.write_text("1\n# be_id\n20 writes 1 a 192.0.2.1 2 0\n")
     save_state(str(tmp_path / "nobody"), closed, state)
     assert state.read_text() == closed.read_text()
+
+
+def test_a_replica_that_was_asked_before_the_primary_is_compared_with_it_later(check: Check) -> None:
+    says(check, "b", replica=True, position=100, ago=0.5)
+    says(check, "a", replica=False, position=100, ago=0.4)
+    assert check.reads("b") == "was not compared with the primary yet"
+    says(check, "b", replica=True, position=100)
+    assert check.reads("b") == ""
+    # One that is late from the beginning is told as late once it could have been compared.
+    says(check, "c", replica=True, position=99)
+    assert check.reads("c") == "was not compared with the primary yet"
+    check.max_lag = 0.1
+    assert check.reads("c") == "lags more than 0.1 s"
