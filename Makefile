@@ -2,6 +2,7 @@
 
 # An account that is not root runs the databases, so as root the environment must not lie in root's home.
 CACHE := $(if $(BORINGDB_CACHE),$(BORINGDB_CACHE),$(if $(filter 0,$(shell id -u)),/var/cache/boringdb,$(HOME)/.cache/boringdb))
+export CACHE
 PYTHON ?= $(if $(wildcard /usr/bin/python3),/usr/bin/python3,python3)
 VENV := $(CACHE)/venv-$(shell cat requirements.txt | cksum | cut -d' ' -f1)
 DEV := $(CACHE)/venv-dev-$(shell cat requirements.txt requirements-dev.txt | cksum | cut -d' ' -f1)
