@@ -183,9 +183,12 @@ def _given_up(server: Server, beside: Path, why: str, again: bool) -> OpsError:
 
 
 def _put_back(server: Server, beside: Path) -> None:
-    """Its own configuration, and the name that it is started by; from here on it is a replica."""
+    """Its own configuration, and the name that it is started by; from here on it is a replica.
+
+    The copy goes before the name is given back: a run killed in between finds none, and has only the name to give.
+    """
     own = _own(server)
-    for place in own.iterdir():
+    for place in own.iterdir() if own.exists() else ():
         target = beside / place.name
         if place.is_dir():
             remove_tree(target)
@@ -194,16 +197,21 @@ def _put_back(server: Server, beside: Path) -> None:
             shutil.copy2(place, target)
     (beside / "standby.signal").touch(0o600)
     sync_tree(beside)
+    _clear(server)
     if server.data_dir.exists():
         server.data_dir.rmdir()
     beside.rename(server.data_dir)
     sync_directory(server.data_dir.parent)
-    _clear(server)
 
 
 def _clear(server: Server) -> None:
     own = _own(server)
-    remove_tree(own)
+    if own.exists():
+        # At once: half of it would be taken for all.
+        gone = own.with_name(f"{own.name}.partial")
+        remove_tree(gone)
+        own.rename(gone)
+        sync_directory(own.parent)
     remove_tree(own.with_name(f"{own.name}.partial"))
     own.with_name(f"{own.name}.conf").unlink(missing_ok=True)
 
