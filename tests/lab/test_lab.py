@@ -88,13 +88,13 @@ def leftovers() -> list[str]:
         found.append("nft table")
     if Path(json.loads(done("status", "--json"))["run"]).exists():
         found.append("run directory")
-    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+    for process in Path("/proc").glob("[0-9]*"):
         try:
-            command = entry.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
         except OSError:
             continue
         if "boringdb/lab/" in command and ("systemd-nspawn" in command or "squid" in command):
-            found.append(f"process {entry.parent.name} {command}")
+            found.append(f"process {process.name} {command}")
     return found
 
 

@@ -68,14 +68,15 @@ def _usual() -> Iterator[Path]:
 
 def _of_processes() -> Iterator[Path]:
     """The files that running processes of Patroni were given."""
-    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+    # Never a pattern with "/cmdline": pathlib fails where a process ends while it looks.
+    for process in Path("/proc").glob("[0-9]*"):
         try:
-            words = entry.read_bytes().decode(errors="replace").split("\0")
+            words = (process / "cmdline").read_bytes().decode(errors="replace").split("\0")
             if not any(Path(word).name == "patroni" for word in words[:3]):
                 continue
             for word in words[1:]:
                 if word.endswith((".yml", ".yaml")):
-                    yield Path(word) if Path(word).is_absolute() else (entry.parent / "cwd").resolve() / word
+                    yield Path(word) if Path(word).is_absolute() else (process / "cwd").resolve() / word
         except OSError:
             continue
 

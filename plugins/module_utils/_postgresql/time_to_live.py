@@ -99,10 +99,10 @@ def _end_processes_in(data_dir: Path) -> None:
 
     def inside() -> list[int]:
         found = []
-        for place in Path("/proc").glob("[0-9]*/cwd"):
+        for process in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
-                if place.readlink() == data_dir.resolve():
-                    found.append(int(place.parent.name))
+                if (process / "cwd").readlink() == data_dir.resolve():
+                    found.append(int(process.name))
         return [pid for pid in found if alive(pid)]
 
     def gone() -> bool:
