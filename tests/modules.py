@@ -1,18 +1,24 @@
 # Copyright (c) 2026, boringdb.ops contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Our modules run alone, as Ansible runs them on a host but without Ansible around them: a third of a second each.
+"""Our modules run alone, as Ansible runs them on a host but without Ansible around them.
 
 PostgreSQL refuses to run as root, so when root asks, the modules run as the account that owns the servers.
 """
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import json
 import os
 import pwd
+import shutil
+import socket
 import subprocess
 import sys
+import tempfile
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -76,12 +82,59 @@ def result_of(word: str, output: str, fails: bool = False) -> dict[str, Any]:
     return result
 
 
+class Server:
+    """A process of an account that runs modules for us, one fork each (see module_server.py)."""
+
+    def __init__(self, owner: str) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="bdb-modules-"))
+        shutil.chown(self.folder, owner)
+        self.path = self.folder / "socket"
+        program = str(REPO / "tests/module_server.py")
+        self.process = subprocess.Popen(
+            [*as_owner(owner), sys.executable, program, str(self.path), str(REPO / ".collections")],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd="/", env=environment(),
+        )  # fmt: skip
+        assert self.process.stdout
+        if self.process.stdout.readline() != "ready\n":
+            raise Unexpected(f"no process runs modules for {owner}")
+
+    def run(self, word: str, given: str) -> str:
+        """What a module said."""
+        request = {"word": word, "options": given, "environment": environment()}
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(600)
+            connection.connect(str(self.path))
+            connection.sendall(json.dumps(request).encode())
+            connection.shutdown(socket.SHUT_WR)
+            with connection.makefile("rb") as stream:
+                said = json.loads(stream.read() or '{"stdout": "", "stderr": "killed"}')
+        return str(said["stdout"] if said["stdout"].strip() else said["stderr"])
+
+    def stop(self) -> None:
+        """End it."""
+        assert self.process.stdin
+        self.process.stdin.close()
+        self.process.wait()
+        with contextlib.suppress(OSError):
+            shutil.rmtree(self.folder)
+
+
+_servers: dict[tuple[int, str], Server] = {}
+_begin = threading.Lock()
+
+
+def said(word: str, given: dict[str, Any], check: bool = False, owner: str = OWNER) -> str:
+    """What the module `word` says to its options, as it says it."""
+    mine = os.getpid(), owner
+    with _begin:
+        if mine not in _servers:
+            _servers[mine] = Server(owner)
+            atexit.register(_servers[mine].stop)
+    return _servers[mine].run(word, options(given, check))
+
+
 def module(
     word: str, *, check: bool = False, fails: bool = False, owner: str = OWNER, **given: Any
 ) -> dict[str, Any]:
     """Run the module `word` to its end; returns its result."""
-    done = subprocess.run(
-        command(word, owner=owner), input=options(given, check), text=True, capture_output=True, check=False, cwd="/",
-        env=environment(), timeout=600,
-    )  # fmt: skip
-    return result_of(word, done.stdout if done.stdout.strip() else done.stderr, fails)
+    return result_of(word, said(word, given, check, owner), fails)

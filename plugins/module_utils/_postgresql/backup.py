@@ -18,6 +18,7 @@ from ansible_collections.boringdb.ops.plugins.module_utils._core.files import re
 from ansible_collections.boringdb.ops.plugins.module_utils._core.lock import host_lock
 from ansible_collections.boringdb.ops.plugins.module_utils._core.module import Outcome, Params
 from ansible_collections.boringdb.ops.plugins.module_utils._core.process import run
+from ansible_collections.boringdb.ops.plugins.module_utils._core.progress import noted, tree_bytes
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import lsn
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.backup_incremental import prior_of
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.repository import Backup, open_repository
@@ -150,8 +151,11 @@ def _take(server: Server, repository: NativeRepository, label: str, checkpoint: 
     argv += _tablespace_mapping(server, repository, label)
     if prior:
         argv.append(f"--incremental={repository.backup_directory(prior)}/backup_manifest")
+    tablespaces = repository.backup_path / TABLESPACES / label
     try:
-        run(argv, guarded=True)
+        # An incremental backup's size is not known before.
+        with noted("data", 0 if prior else lambda: _size(server), lambda: tree_bytes(beside, tablespaces)):
+            run(argv, guarded=True)
         beside.rename(final)
     except BaseException:
         _discard(beside)
@@ -161,6 +165,12 @@ def _take(server: Server, repository: NativeRepository, label: str, checkpoint: 
     if taken.problem:
         raise OpsError(f"the new backup {label} can't be used: {taken.problem}")
     return taken
+
+
+def _size(server: Server) -> int:
+    """The bytes of all databases."""
+    with server.connect() as connection:
+        return int(connection.execute("SELECT sum(pg_database_size(oid)) FROM pg_database").fetchone()[0])
 
 
 def _tablespace_mapping(server: Server, repository: NativeRepository, label: str) -> list[str]:
@@ -198,7 +208,8 @@ def _pgbackrest(repository: PgbackrestRepository, params: Params, check_mode: bo
         return Outcome(True, {"backup": None, "expiry": None})
     with host_lock(f"pgbackrest/{repository.stanza}", "backup", params["lock_timeout"]):
         begun = time.monotonic()
-        taken = repository.take(params["type"], params["standby"])
+        with noted("data"):
+            taken = repository.take(params["type"], params["standby"])
         seconds = time.monotonic() - begun
         facts: dict[str, Any] = {"backup": {**taken.facts(), "seconds": round(seconds, 3)}}
         try:

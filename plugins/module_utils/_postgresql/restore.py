@@ -26,6 +26,7 @@ from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import O
 from ansible_collections.boringdb.ops.plugins.module_utils._core.files import is_empty, read_text
 from ansible_collections.boringdb.ops.plugins.module_utils._core.lock import host_lock
 from ansible_collections.boringdb.ops.plugins.module_utils._core.module import Outcome, Params
+from ansible_collections.boringdb.ops.plugins.module_utils._core.progress import noted, tree_bytes
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import (
     hand_over,
     recovery,
@@ -193,7 +194,9 @@ class _Restore(Planner):
 
     def _lay_down(self, plan: Plan) -> None:
         begun = time.monotonic()
-        self.repository.lay_down(plan.backup, self.server.data_dir, time_to_live.tablespaces(self.server.data_dir))
+        data_dir, tablespaces = self.server.data_dir, time_to_live.tablespaces(self.server.data_dir)
+        with noted("data", plan.backup.bytes, lambda: tree_bytes(data_dir, tablespaces)):
+            self.repository.lay_down(plan.backup, data_dir, tablespaces)
         restore_apart.require_apart(self.server.data_dir)
         self.facts["restore_seconds"] = round(time.monotonic() - begun, 3)
 
@@ -205,8 +208,9 @@ class _Restore(Planner):
         command = self.repository.restore_command(self.server.data_dir)
         recovery.configure(self.server, plan.target, command, recovery.required_sizes(control), own)
         try:
-            self.server.start(self.params["timeout"])
-            self.await_promotion()
+            with noted("recovery"):
+                self.server.start(self.params["timeout"])
+                self.await_promotion()
         except NobodyIn:
             raise
         except OpsError as exc:

@@ -105,6 +105,10 @@ class Planner:
         self._fits(backup, plan)
         return plan
 
+    def open(self) -> None:
+        """Reach the repository without a plan."""
+        self.repository = self._open()
+
     def failing(self, name: str, expected: str, message: str) -> OpsError:
         """Note a failed check; returns the error to raise."""
         self.checks.append(failed(name, expected=expected, actual="not so", message=message))

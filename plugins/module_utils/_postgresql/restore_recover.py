@@ -19,6 +19,7 @@ from ansible_collections.boringdb.ops.plugins.module_utils._core.files import re
 from ansible_collections.boringdb.ops.plugins.module_utils._core.lock import host_lock
 from ansible_collections.boringdb.ops.plugins.module_utils._core.module import Outcome, Params
 from ansible_collections.boringdb.ops.plugins.module_utils._core.process import run
+from ansible_collections.boringdb.ops.plugins.module_utils._core.progress import noted, tree_bytes
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import lsn, recovery, restore_proof
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.repository import stamp
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.restore_beside import InPlace, beside
@@ -41,8 +42,8 @@ def recovered(server: Server, params: Params, check_mode: bool) -> Outcome:
             return Outcome(False, {**journal.facts, "stamp": journal.stamp, "phase": journal.phase})
         if server.running():
             raise OpsError(f"the server on {server.data_dir} is running; stop it first")
-        if journal.phase == "recovered" and _old_ran(server, journal):
-            _begin_again(server, places, journal)
+        if journal.phase == "recovered" and journal.more.get("position") != _position(server):
+            _old_ran(server, params, places, journal)
         if journal.phase == "recovered":
             new = beside(server, places)
             if not new.running():
@@ -65,10 +66,18 @@ def _journal(server: Server, params: Params, places: Places) -> Journal:
     return Journal.begin(places, params)
 
 
-def _begin_again(server: Server, places: Places, journal: Journal) -> None:
-    """Throw away what was recovered: the old server has run since, and has written what is missing from it."""
-    discard(server, places)
-    journal.save("begun", laid_down=False, configured=False)
+def _old_ran(server: Server, params: Params, places: Places, journal: Journal) -> None:
+    """The old server has run since, as it does where its host was booted, and what it wrote came into the archive."""
+    if journal.request["target_type"] == "latest":
+        # That is missing from what was recovered.
+        discard(server, places)
+        journal.save("begun", laid_down=False, configured=False)
+        return
+    one = InPlace(server, params, places, journal)
+    one.open()
+    _nobody_else_writes(one, params, int(server.control()["Bytes per WAL segment"]))
+    one.refuse_unless_sound()
+    journal.save(position=_position(server), held=sorted(one.salvaged.inner.archived()))
 
 
 def discard(server: Server, places: Places) -> None:
@@ -88,10 +97,6 @@ def _position(server: Server) -> str:
     return server.control().get("Latest checkpoint location", "") if server.exists() else ""
 
 
-def _old_ran(server: Server, journal: Journal) -> bool:
-    return bool(journal.request["target_type"] == "latest" and journal.more.get("position") != _position(server))
-
-
 def _recover(server: Server, params: Params, places: Places, journal: Journal) -> Outcome:
     one = InPlace(server, params, places, journal)
     begun = time.monotonic()
@@ -101,7 +106,7 @@ def _recover(server: Server, params: Params, places: Places, journal: Journal) -
         discard(server, places)
     try:
         plan = one.plan(places.scratch)
-        _nobody_else_writes(one, params)
+        _nobody_else_writes(one, params, one.archive.size)
         one.refuse_unless_sound()
         homes = {oid: str(place) for oid, place in one.homes(plan.backup).items()}
         later = one.later(homes)
@@ -126,7 +131,7 @@ def _recover(server: Server, params: Params, places: Places, journal: Journal) -
     )
 
 
-def _nobody_else_writes(one: InPlace, params: Params) -> None:
+def _nobody_else_writes(one: InPlace, params: Params, segment_size: int) -> None:
     """`archive_quiet`: the archive holds nothing that is newer than what the members have. They are stopped."""
     positions = params["positions"] or []
     unclear = [position for position in positions if not position.get("lsn") or not position.get("clean")]
@@ -136,7 +141,7 @@ def _nobody_else_writes(one: InPlace, params: Params) -> None:
         return
     line = max(int(position["timeline"]) for position in positions)
     last = max(lsn.parse(position["lsn"]) for position in positions if int(position["timeline"]) == line)
-    newest = lsn.segment_name(line, last, one.archive.size)
+    newest = lsn.segment_name(line, last, segment_size)
     held = one.salvaged.inner.archived()
     strange = sorted(
         name for name in held
@@ -162,7 +167,10 @@ def _lay_down(one: InPlace, plan: Plan, journal: Journal) -> None:
         remove_tree(place)
     if one.params["delta"] and one.production.exists() and one.salvaged.tool == "pgbackrest":
         _copy_old(one.production.data_dir, new, places)
-    one.repository.lay_down(plan.backup, new, one.places.tablespaces, places)
+    # A copy that is corrected is as large as the backup from its beginning.
+    total = 0 if (new / "PG_VERSION").exists() else plan.backup.bytes
+    with noted("data", total, lambda: tree_bytes(new, *places.values())):
+        one.repository.lay_down(plan.backup, new, one.places.tablespaces, places)
     # The tools sync what they write, or do not; from here on it counts.
     run([one.server.program("initdb"), "--sync-only", "-D", str(new)])
     one.facts["restore_seconds"] = round(time.monotonic() - begun, 3)
@@ -194,11 +202,12 @@ def _start(one: InPlace, plan: Plan, journal: Journal) -> None:
         recovery.configure(one.server, plan.target, command, sizes, one.params["settings"], recovery.IN_PLACE)
         journal.save(configured=True)
     try:
-        if one.server.running():
-            one.server.await_ready(one.params["timeout"])
-        else:
-            one.server.start(one.params["timeout"])
-        one.await_promotion()
+        with noted("recovery"):
+            if one.server.running():
+                one.server.await_ready(one.params["timeout"])
+            else:
+                one.server.start(one.params["timeout"])
+            one.await_promotion()
     except OpsError as exc:
         aim = " ".join([plan.target.type, plan.target.value]).strip()
         raise one.failing("target_reached", aim, f"recovery did not reach its target, {aim}: {exc}") from exc

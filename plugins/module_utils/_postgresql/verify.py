@@ -17,6 +17,7 @@ from typing import Any
 from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError, Preflight
 from ansible_collections.boringdb.ops.plugins.module_utils._core.lock import host_lock
 from ansible_collections.boringdb.ops.plugins.module_utils._core.module import Outcome, Params
+from ansible_collections.boringdb.ops.plugins.module_utils._core.progress import noted, tree_bytes
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import hand_over, lsn
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.catalogue import DATABASES
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.manifest_files import MANIFEST
@@ -44,7 +45,7 @@ from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.verify_st
     report_sequences,
     report_settings,
 )
-from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.verify_tally import report_relations
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.verify_tally import Tally, report_relations
 
 _SCHEMA_VERSION = 1
 _FACTS = """
@@ -73,7 +74,9 @@ def verify(params: Params, check_mode: bool) -> Outcome:
 
 def _verified(subject: Subject, report: Report, begun: float) -> Outcome:
     report_backup_bytes(subject, report)
-    tally = scan(subject)
+    tally = Tally()
+    with noted("relations", lambda: tree_bytes(subject.server.data_dir / "base"), lambda: tally.bytes_total):
+        scan(subject, tally)
     report_relations(subject, tally, report)
     inventory = take_inventory(subject)
     report.begin()

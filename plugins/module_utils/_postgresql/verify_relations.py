@@ -38,10 +38,9 @@ SELECT n.nspname, c.relname, c.relisshared FROM pg_catalog.pg_class c
 """
 
 
-def scan(subject: Subject) -> Tally:
-    """Read every relation of every database and compare what the manifest knows of it."""
+def scan(subject: Subject, tally: Tally) -> None:
+    """Read every relation of every database, compare what the manifest knows of it, and count it."""
     begun = time.monotonic()
-    tally = Tally()
     known = {} if subject.manifest is None else subject.manifest["databases"]
     by_oid = {entry["oid"]: entry for entry in known.values()}
     recorded = {name: by_oid.get(oid, {}) for name, oid in subject.databases.items()}
@@ -67,7 +66,6 @@ def scan(subject: Subject) -> Tally:
         there = {relation.oid for relation in relations}
         _missing(subject, name, recorded[name], there, now=catalogue[name], tally=tally)
     tally.seconds = time.monotonic() - begun
-    return tally
 
 
 def _untouched(

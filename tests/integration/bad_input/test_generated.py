@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from wrong_options import MODULES, Case, answers, wrong_shapes
+from wrong_options import MODULES, Case, wrong_shapes
 
-from tests.modules import OWNER, ROOT, programs
+from tests.modules import OWNER, ROOT, programs, said
 
 
 @pytest.fixture(scope="module")
@@ -73,8 +73,8 @@ def check(cases: list[Case], home: Path, *dry_runs: bool) -> None:
     for word in words:
         own = [case for case in cases if case.word == word]
         for dry in dry_runs:
-            for case, said in zip(own, answers(word, [case.options for case in own], dry)):
-                fault = _fault(case, said)
+            for case in own:
+                fault = _fault(case, said(word, case.options, dry))
                 if fault:
                     wrong.append(f"{word}: {case.name}{' (check)' if dry else ''}: {fault}")
     assert not wrong, "\n".join([f"{len(wrong)} of {len(cases)} cases", *wrong[:60]])

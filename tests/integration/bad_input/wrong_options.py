@@ -1,17 +1,10 @@
 # Copyright (c) 2026, boringdb.ops contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Wrong options made from what the modules' own documentation says of each, and a way to try hundreds in seconds.
-
-A module starts in a third of a second, nearly all of it importing. So one process a module imports it once, and forks
-for every case.
-"""
+"""Wrong options made from what the modules' own documentation says of each."""
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,38 +12,10 @@ from typing import Any
 
 import yaml
 
-from tests.modules import OWNER, REPO, as_owner, environment
+from tests.modules import REPO
 
 FRAGMENTS = REPO / "plugins/doc_fragments"
 MODULES = sorted(path.stem for path in (REPO / "plugins/modules").glob("*.py") if path.stem != "__init__")
-_FORKS = """
-import io, json, os, sys
-sys.path.insert(0, {path!r})
-import ansible.module_utils.basic as basic
-basic._ANSIBLE_PROFILE = "legacy"
-from ansible_collections.boringdb.ops.plugins.modules.{word} import main
-for line in sys.stdin:
-    told, tell = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.close(told)
-        os.dup2(tell, 1)
-        os.dup2(tell, 2)
-        basic._ANSIBLE_ARGS = line.encode()
-        try:
-            main()
-        except SystemExit:
-            pass
-        except BaseException as error:
-            os.write(1, json.dumps({{"failed": True, "msg": "Traceback: " + repr(error)}}).encode())
-        sys.stdout.flush()
-        os._exit(0)
-    os.close(tell)
-    with os.fdopen(told, "rb") as stream:
-        said = stream.read()
-    os.waitpid(child, 0)
-    print(json.dumps(said.decode(errors="replace")), flush=True)
-"""
 
 
 @dataclass(frozen=True)
@@ -61,19 +26,6 @@ class Case:
     name: str
     options: dict[str, Any]
     pieces: tuple[str, ...]
-
-
-def answers(word: str, options: list[dict[str, Any]], check: bool = False) -> list[str]:
-    """What a module says to each of these options."""
-    own = {"_ansible_check_mode": check, "_ansible_diff": True, "_ansible_remote_tmp": "/tmp", "_ansible_tmpdir": None}
-    lines = [json.dumps({"ANSIBLE_MODULE_ARGS": {**own, **given}}) for given in options]
-    program = _FORKS.format(path=str(REPO / ".collections"), word=word)
-    done = subprocess.run(
-        [*as_owner(OWNER), sys.executable, "-c", program], input="\n".join([*lines, ""]), text=True, cwd="/",
-        capture_output=True, env=environment(), timeout=300, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return [str(json.loads(line)) for line in done.stdout.splitlines()]
 
 
 def documented(word: str) -> dict[str, dict[str, Any]]:

@@ -36,8 +36,12 @@ def clean(estate: Estate) -> Iterator[None]:
 def test_a_killed_controller_leaves_the_worker_and_the_next_drills_refuse_then_verify(estate: Estate) -> None:
     with held(estate, "cp", "repository/backup", HALF) as hold:
         # The next one waits for so long, then takes the copy for what it is.
-        first = estate.begin("restore_drill", db_bin_dir=bin_dir(estate), __restore_drill_hand_over_seconds=2)
+        first = estate.begin(
+            "restore_drill", db_bin_dir=bin_dir(estate), __restore_drill_hand_over_seconds=2, boringdb_progress="on"
+        )
         worker = parent(hold.reached())
+        told = re.compile(r"^restore orders \(drill\): data \d+%", re.MULTILINE)
+        await_(lambda: told.search(first.log.read_text()), "a line of progress")
         first.kill()
         # Another drill is refused, names the holder, and leaves the other one's copy alone, also when it tears down.
         second = estate.play("restore_drill")

@@ -243,6 +243,16 @@ def test_a_stranger_in_the_archive_stops_it_before_anything_is_replaced(cluster:
     for host in ("db1", "db2"):
         cluster.module("instance", state="stopped", **cluster.server(host))
     target.step(cluster, "recovered")
+    # A host that is booted starts its server, which archives: that is no stranger.
+    cluster.module("instance", state="started", **cluster.server())
+    kept = set(cluster.wal.iterdir())
+    cluster.sql("SELECT pg_switch_wal()")
+    await_(lambda: set(cluster.wal.iterdir()) - kept, "a segment")
+    cluster.module("instance", state="stopped", **cluster.server())
+    told = [cluster.module("instance_info", **cluster.server(host))["instance"] for host in ("db1", "db2")]
+    primary = next(one for one in told if one["role"] == "primary")
+    positions = [{"lsn": primary["lsn"], "timeline": primary["timeline"], "clean": True}]
+    assert target.step(cluster, "recovered", positions=positions)["changed"] is False
     strange = cluster.wal / "00000009.history"
     strange.write_text("1\t0/5000000\tno recovery target specified\n")
     try:
