@@ -5,7 +5,7 @@
 
 The module runs as always. Beside it, a second connection reads the note that the module writes, and shows a line, as
 `restore orders (drill): data 43%, 1.2 GB/s, 0:20 left`: on a terminal and in a job of AWX, not into a pipe. The
-variable `boringdb_progress` decides otherwise: `on` or `off` instead of `auto`. What goes wrong here never stops the module.
+variable `boringdb_progress` decides otherwise: `on` or `off` instead of `auto`. Nothing here ever stops the module.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def _clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-class ActionModule(Normal):
+class ActionModule(Normal):  # type: ignore[misc]  # Ansible has no types
     """A module's run with its progress."""
 
     def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
