@@ -14,7 +14,7 @@ SPREAD := -n 2 --dist loadfile
 ALONE = adoption $(if $(BORINGDB_LAB_FULL),interruption) test_lab.py
 ROOT_ONLY := test "$$(id -u)" = 0 || { echo "$@: needs root (network namespaces, systemd-nspawn)"; exit 1; }
 
-.PHONY: help demo demo-clean test lint unit integration packages lab-up lab lab-full lab-down faults kills bench docs clean
+.PHONY: help demo demo-clean test lint unit integration packages lab-up lab lab-full lab-down faults kills bench docs import clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -68,6 +68,9 @@ bench: $(DEV)/.complete packages ## Figures as ratios against the same commands 
 
 docs: $(DEV)/.complete ## Build the documentation site into build/docs
 	@DEV=$(DEV) tests/lint/docs
+
+import: $(DEV)/.complete ## Load the built collection with Galaxy's own importer and its linters
+	@DEV=$(DEV) tests/lint/import
 
 clean: demo-clean ## Remove what was built; the caches outside the tree stay
 	rm -rf build .mypy_cache .ruff_cache .pytest_cache .ansible .cache
