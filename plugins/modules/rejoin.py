@@ -35,8 +35,9 @@ options:
       - V(rewound) runs pg_rewind on the member, which has to be stopped.
       - V(aside) moves away what an interrupted pg_rewind has left, where the member is cloned anew.
       - V(dismissed) runs on the primary, and takes the account away.
+      - V(finished) takes away what a run has left on the member that was killed after it had given up.
     type: str
-    choices: [planned, admitted, rewound, aside, dismissed]
+    choices: [planned, admitted, rewound, aside, dismissed, finished]
     default: planned
   name:
     description: With O(state=planned), the name of this member.
@@ -147,7 +148,7 @@ from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.repositor
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server import SERVER_OPTIONS
 
 CELLS: Cells = {"postgresql": rejoin}
-STATES = ["planned", "admitted", "rewound", "aside", "dismissed"]
+STATES = ["planned", "admitted", "rewound", "aside", "dismissed", "finished"]
 
 
 def main() -> None:

@@ -35,5 +35,6 @@ def rejoin(params: Params, check_mode: bool) -> Outcome:
         "dismissed": rejoin_account.dismissed,
         "rewound": rejoin_rewind.rewound,
         "aside": rejoin_rewind.set_aside,
+        "finished": rejoin_rewind.finished,
     }[state]
     return act(server, params, check_mode)

@@ -8,63 +8,20 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from embedded_servers import Server, await_, bin_dir, free_port
-from verify_ground import backup, module
-
-from tests.modules import OWNER, ROOT
-
-SECRET = "for:the\\guard of 'this' test"
-RULES = "local all all trust\nlocal replication all trust\nhost replication guard 127.0.0.1/32 scram-sha-256\n"
+from duo_ground import SECRET, Duo
+from embedded_servers import Server, await_
+from verify_ground import module
 
 
-class Duo:
-    """A primary and its replica, and the guard of either."""
-
-    def __init__(self) -> None:
-        self.home = Path(tempfile.mkdtemp(prefix="bdb-", dir="/tmp"))
-        self.home.chmod(0o755)
-        self.one, self.two = (self._server(name) for name in ("one", "two"))
-
-    def _server(self, name: str) -> Server:
-        place = self.home / name
-        place.mkdir(mode=0o755)
-        if ROOT:
-            shutil.chown(place, OWNER)
-        return Server(free_port(), place, place / "data", bin_dir(16), OWNER)
-
-    def up(self) -> None:
-        """The second one follows the first."""
-        self.one.initdb()
-        (self.one.data_dir / "pg_hba.conf").write_text(RULES)
-        with (self.one.data_dir / "postgresql.conf").open("a") as conf:
-            conf.write("fsync = off\nauthentication_timeout = 5s\nwal_log_hints = on\n")
-        self.one.start()
-        self.one.psql("CREATE ROLE guard LOGIN REPLICATION PASSWORD 'for:the\\guard of ''this'' test'")
-        shutil.move(backup(self.one, "copy"), self.two.data_dir)
-        with (self.two.data_dir / "postgresql.conf").open("a") as conf:
-            conf.write(f"port = {self.two.port}\nunix_socket_directories = '{self.two.socket_dir}'\n")
-            conf.write(f"primary_conninfo = 'host={self.one.socket_dir} port={self.one.port} user=postgres'\n")
-        (self.two.data_dir / "standby.signal").touch()
-        self.two.start()
-        streaming = "SELECT state FROM pg_stat_replication"
-        await_(lambda: self.one.psql(streaming) == "streaming", what="the replica")
-
-    def down(self) -> None:
-        """Nothing is left of it."""
-        for server in (self.one, self.two):
-            if server.pid:
-                os.kill(server.pid, signal.SIGCONT)
-                server.stop("immediate")
-        shutil.rmtree(self.home)
+class Guarded(Duo):
+    """Both have one."""
 
     def have(self, own: Server, other: Server, **options: Any) -> dict[str, Any]:
         """The guard of a server, which asks the other one."""
@@ -89,9 +46,9 @@ class Duo:
 
 
 @pytest.fixture(scope="module")
-def duo() -> Iterator[Duo]:
+def duo() -> Iterator[Guarded]:
     """Both run."""
-    made = Duo()
+    made = Guarded()
     try:
         made.up()
         yield made
@@ -99,7 +56,7 @@ def duo() -> Iterator[Duo]:
         made.down()
 
 
-def test_it_is_put_there_once_and_asks(duo: Duo) -> None:
+def test_it_is_put_there_once_and_asks(duo: Guarded) -> None:
     dry = duo.have(duo.one, duo.two, check=True)
     assert dry["changed"] and not (duo.one.socket_dir / "guard").exists()
     assert SECRET not in json.dumps(dry)
@@ -118,7 +75,7 @@ def test_it_is_put_there_once_and_asks(duo: Duo) -> None:
     assert "peers is empty" in duo.have(duo.one, duo.two, peers={}, fails=True)["msg"]
 
 
-def lines_of(duo: Duo, rule: str) -> str:
+def lines_of(duo: Guarded, rule: str) -> str:
     """The command by which systemd runs it, as the shell gets that."""
     given = {"service": "postgresql@16-one", "unit_directory": str(duo.home / "units"), "rule": rule}
     dry = duo.have(duo.one, duo.two, check=True, **given)
@@ -129,7 +86,7 @@ def lines_of(duo: Duo, rule: str) -> str:
 
 
 @pytest.mark.parametrize("rule", ["open", "closed"])
-def test_a_replica_starts_whatever_becomes_of_the_guard(duo: Duo, rule: str) -> None:
+def test_a_replica_starts_whatever_becomes_of_the_guard(duo: Guarded, rule: str) -> None:
     """Nothing of the guard is there in this place."""
     command = lines_of(duo, rule).replace(str(duo.one.socket_dir / "guard"), str(duo.home / "gone"))
 
@@ -140,12 +97,12 @@ def test_a_replica_starts_whatever_becomes_of_the_guard(duo: Duo, rule: str) -> 
     assert (ends(command) == 0) is (rule == "open")
 
 
-def test_a_primary_starts_where_the_others_know_of_nothing_newer(duo: Duo) -> None:
+def test_a_primary_starts_where_the_others_know_of_nothing_newer(duo: Guarded) -> None:
     code, line = duo.verdict(duo.one)
     assert (code, line) == (0, "boot guard: started as a primary: other know of no newer timeline than 1")
 
 
-def test_a_peer_that_is_silent_leaves_it_to_the_rule(duo: Duo) -> None:
+def test_a_peer_that_is_silent_leaves_it_to_the_rule(duo: Guarded) -> None:
     """It hangs: the kernel takes connections for it."""
     assert duo.two.pid
     os.kill(duo.two.pid, signal.SIGSTOP)
@@ -163,7 +120,7 @@ def test_a_peer_that_is_silent_leaves_it_to_the_rule(duo: Duo) -> None:
     assert duo.verdict(duo.one)[0] == 0
 
 
-def test_a_primary_that_was_replaced_does_not_start(duo: Duo) -> None:
+def test_a_primary_that_was_replaced_does_not_start(duo: Guarded) -> None:
     """Its rule is closed. The new one finds its own timeline before it has written a checkpoint of that."""
     duo.one.psql("CREATE TABLE much AS SELECT repeat('x', 1000) AS a FROM generate_series(1, 4000)")
     await_(lambda: duo.two.psql("SELECT to_regclass('much')") == "much", what="the table")
@@ -188,7 +145,7 @@ def test_a_primary_that_was_replaced_does_not_start(duo: Duo) -> None:
     duo.two.start()
 
 
-def test_signals_and_a_person_let_it_pass(duo: Duo) -> None:
+def test_signals_and_a_person_let_it_pass(duo: Guarded) -> None:
     assert duo.verdict(duo.one)[0] == 3
     for name in ("standby.signal", "recovery.signal"):
         (duo.one.data_dir / name).touch()
@@ -210,7 +167,7 @@ def test_signals_and_a_person_let_it_pass(duo: Duo) -> None:
     assert not duo.have(duo.one, duo.two, state="absent")["changed"]
 
 
-def test_a_guard_that_fails_itself_says_so(duo: Duo) -> None:
+def test_a_guard_that_fails_itself_says_so(duo: Guarded) -> None:
     """A configuration that is none: then the unit goes by the rule."""
     duo.have(duo.one, duo.two)
     duo.config(duo.one).write_text("{")
