@@ -95,6 +95,14 @@ class Installed:
         found, owner = place.stat(), self.server.data_dir.stat()
         return found.st_mode & 0o777 == mode and (place != self.passfile or found.st_uid == owner.st_uid)
 
+    def heed(self) -> None:
+        """Have systemd know the unit as it is now, also where an earlier run was killed before it could tell."""
+        if self.server.service == "process":
+            return
+        shown = run(["systemctl", "show", "-p", "NeedDaemonReload", "--value", self.name], timeout=60)
+        if shown.stdout.strip() == "yes":
+            run(["systemctl", "daemon-reload"], timeout=60)
+
     def look(self) -> dict[str, Any]:
         """What every member answers, as the guard itself asks it."""
         done = run([_PYTHON, "-I", str(self.program), str(self.config), "--look"], check=False, timeout=60)
@@ -128,7 +136,6 @@ def _present(server: Server, params: Params, check_mode: bool) -> Outcome:
     guard = Installed(server, params)
     outcome = Outcome(facts={"answers": {}})
     wanted = {guard.program: (inspect.getsource(boot_guard_program), 0o755), **guard.mine()}
-    reload = False
     for place, (content, mode) in wanted.items():
         if guard.right(place, content, mode):
             continue
@@ -139,13 +146,11 @@ def _present(server: Server, params: Params, check_mode: bool) -> Outcome:
             "before": "" if not before else "passwords: others\n" if secret else before,
             "after": "passwords: as declared\n" if secret else content,
         })  # fmt: skip
-        reload = reload or place == guard.addition
         if not check_mode:
             guard.write(place, content, mode)
     if check_mode:
         return outcome
-    if reload:
-        run(["systemctl", "daemon-reload"], timeout=60)
+    guard.heed()
     outcome.facts["answers"] = guard.look()
     mute = [f"{name}: {one['problem']}" for name, one in outcome.facts["answers"].items() if one["problem"]]
     if mute:
@@ -159,11 +164,10 @@ def _absent(server: Server, params: Params, check_mode: bool) -> Outcome:
     # The addition first: a unit that runs a guard without its configuration would go by the rule.
     there = [place for place in (guard.addition, guard.config, guard.passfile) if place.exists()]
     lines = "".join(f"{place}: there\n" for place in there)
-    if there and not check_mode:
+    if not check_mode:
         for place in there:
             place.unlink()
-        if guard.addition in there:
-            run(["systemctl", "daemon-reload"], timeout=60)
+        guard.heed()
     return Outcome(bool(there), {"answers": {}}, lines, "")
 
 

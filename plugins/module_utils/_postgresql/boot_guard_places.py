@@ -33,6 +33,7 @@ def pass_once(service: str, data_dir: Path) -> None:
         once_file(service).touch(0o600)
 
 
-def words(service: str) -> str:
-    """What the guard has against the server's start; empty for nothing."""
-    return read_text(said_file(service)).strip()
+def words(service: str, data_dir: Path) -> str:
+    """What the guard has against the server's start; empty for nothing, and where it is not asked."""
+    asked = config_file(service).exists() and not (data_dir / "standby.signal").exists()
+    return read_text(said_file(service)).strip() if asked else ""

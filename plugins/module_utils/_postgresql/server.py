@@ -258,7 +258,7 @@ class Server:
     def _start_unit(self, seconds: float) -> None:
         done = run(["systemctl", "start", self.service], timeout=seconds, check=False)
         if done.returncode != 0:
-            against = boot_guard_places.words(self.service)
+            against = boot_guard_places.words(self.service, self.data_dir)
             raise OpsError(f"the boot guard on {self.data_dir}: {against}" if against else failure(done))
 
     def stop(self, seconds: float, mode: str = "fast") -> None:
