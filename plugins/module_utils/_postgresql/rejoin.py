@@ -27,6 +27,7 @@ def rejoin(params: Params, check_mode: bool) -> Outcome:
         preflight.require(bool(params[name]), f"state {state} needs {name}", f"set {name}")
     address = params["primary_address"] or ""
     preflight.require(not set("'\\\n ") & set(address), f"primary_address {address!r} is none", "give a name of a host")
+    preflight.require(state != "followed", "state followed is Patroni's, which does not run this server", "see planned")
     preflight.done()
     if state == "planned":
         return Outcome(False, rejoin_plan.plan(server, params))
