@@ -207,6 +207,10 @@ quorum:
   description: For which standbys the new primary's commits are to wait, null for none.
   returned: with O(state=planned)
   type: dict
+managed:
+  description: Whether Patroni rules.
+  returned: with O(state=planned)
+  type: bool
 unfinished:
   description: Whether a failover is to be made or finished.
   returned: with O(state=planned)
@@ -222,10 +226,12 @@ fenced:
 """
 
 from ansible_collections.boringdb.ops.plugins.module_utils._core.module import Cells, run
+from ansible_collections.boringdb.ops.plugins.module_utils._patroni.failover import failover as patroni_failover
+from ansible_collections.boringdb.ops.plugins.module_utils._patroni.node import manager_of
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.failover import failover
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server import SERVER_OPTIONS
 
-CELLS: Cells = {"postgresql": failover}
+CELLS: Cells = {"postgresql": failover, "patroni": patroni_failover}
 STATES = ["seen", "reached", "left", "planned", "fenced", "promoted", "finished"]
 
 
@@ -255,7 +261,7 @@ def main() -> None:
         "fenced": {"type": "bool", "default": False},
         "timeout": {"type": "int", "default": 60},
     }
-    run("failover", CELLS, {**SERVER_OPTIONS, **own})
+    run("failover", CELLS, {**SERVER_OPTIONS, **own}, manager_of)
 
 
 if __name__ == "__main__":

@@ -57,6 +57,12 @@ options:
     type: str
     choices: [smart, fast, immediate]
     default: fast
+  unguarded:
+    description:
+      - That the boot guard (M(boringdb.ops.boot_guard)) lets this start pass without asking the other members. For
+        those who have made sure that none of them is the primary.
+    type: bool
+    default: false
   timeout:
     description: How long starting or stopping may take, in seconds.
     type: int
@@ -106,6 +112,7 @@ def main() -> None:
         "locale": {"type": "str", "default": "C.UTF-8"},
         "superuser_password": {"type": "str", "no_log": True},
         "stop_mode": {"type": "str", "choices": ["smart", "fast", "immediate"], "default": "fast"},
+        "unguarded": {"type": "bool", "default": False},
         "timeout": {"type": "int", "default": 60},
     }
     run("instance", CELLS, {**SERVER_OPTIONS, **own})

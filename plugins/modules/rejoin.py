@@ -35,8 +35,11 @@ options:
       - V(rewound) runs pg_rewind on the member, which has to be stopped.
       - V(aside) moves away what an interrupted pg_rewind has left, where the member is cloned anew.
       - V(dismissed) runs on the primary, and takes the account away.
+      - V(followed) is for members that Patroni runs. It waits until Patroni has the member follow, and with O(reclone)
+        has it cloned anew where that does not happen.
+      - V(finished) takes away what a run has left on the member that was killed after it had given up.
     type: str
-    choices: [planned, admitted, rewound, aside, dismissed]
+    choices: [planned, admitted, rewound, aside, dismissed, followed, finished]
     default: planned
   name:
     description: With O(state=planned), the name of this member.
@@ -71,9 +74,13 @@ options:
     type: str
     default: ""
   reclone:
-    description: With O(state=planned), whether it may be cloned anew where it can't be rewound.
+    description: With O(state=planned) and O(state=followed), whether it may be cloned anew where it can't be rewound.
     type: bool
     default: false
+  timeout:
+    description: With O(state=followed), how long Patroni may take, in seconds.
+    type: int
+    default: 60
   lost:
     description: With O(state=rewound), what V(planned) told in C(lost).
     type: dict
@@ -116,7 +123,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 action:
-  description: V(nothing), V(attach), V(rewind) or V(reclone).
+  description: V(nothing), V(attach), V(rewind) or V(reclone); where Patroni rules V(nothing) or V(follow).
   returned: with O(state=planned)
   type: str
 why:
@@ -135,6 +142,14 @@ kept:
   description: Where that WAL, or the data that was set aside, is kept.
   returned: with O(state=rewound) and O(state=aside)
   type: str
+managed:
+  description: Whether Patroni rules.
+  returned: with O(state=planned)
+  type: bool
+took:
+  description: V(patroni) where Patroni has brought it back by itself, V(reclone) where it was cloned anew.
+  returned: with O(state=followed)
+  type: str
 must_reclone:
   description: That it can't be rewound.
   returned: with O(state=rewound), when that fails
@@ -142,12 +157,14 @@ must_reclone:
 """
 
 from ansible_collections.boringdb.ops.plugins.module_utils._core.module import Cells, run
+from ansible_collections.boringdb.ops.plugins.module_utils._patroni.node import manager_of
+from ansible_collections.boringdb.ops.plugins.module_utils._patroni.rejoin import rejoin as patroni_rejoin
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.rejoin import rejoin
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.repository import REPOSITORY_OPTIONS
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server import SERVER_OPTIONS
 
-CELLS: Cells = {"postgresql": rejoin}
-STATES = ["planned", "admitted", "rewound", "aside", "dismissed"]
+CELLS: Cells = {"postgresql": rejoin, "patroni": patroni_rejoin}
+STATES = ["planned", "admitted", "rewound", "aside", "dismissed", "followed", "finished"]
 
 
 def main() -> None:
@@ -164,12 +181,13 @@ def main() -> None:
         "streams": {"type": "bool", "default": False},
         "stop": {"type": "str", "default": ""},
         "reclone": {"type": "bool", "default": False},
+        "timeout": {"type": "int", "default": 60},
         "lost": {"type": "dict"},
         "tool": {"type": "str", "choices": ["native", "pgbackrest"]},
     }
     needs = [("state", "planned", ["name", "primary_address", "replication_password"])]
     needs += [("state", state, ["rewind_password"]) for state in ("admitted", "rewound")]
-    run("rejoin", CELLS, {**SERVER_OPTIONS, **REPOSITORY_OPTIONS, **own}, required_if=needs)
+    run("rejoin", CELLS, {**SERVER_OPTIONS, **REPOSITORY_OPTIONS, **own}, manager_of, required_if=needs)
 
 
 if __name__ == "__main__":

@@ -1,115 +1,97 @@
 # Copyright (c) 2026, boringdb.ops contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`failover` and `rejoin` where Patroni rules: it does both by itself; these are for when it must be told."""
+"""`failover` where Patroni rules. It fails over by itself; this is for when it has to be told.
+
+That is so while it is paused, or where it finds nobody fit. The lock in the distributed store is the fence, as far as
+Patroni acts on it: while the cluster is paused it stops nobody, and then the old primary has to be seen stopped, or
+fenced as on plain hosts.
+"""
 
 from __future__ import annotations
 
-from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError, Preflight
+import time
+from typing import Any
+
+from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError
+from ansible_collections.boringdb.ops.plugins.module_utils._core.lock import host_lock
 from ansible_collections.boringdb.ops.plugins.module_utils._core.module import Outcome, Params
 from ansible_collections.boringdb.ops.plugins.module_utils._patroni import view
-from ansible_collections.boringdb.ops.plugins.module_utils._patroni.node import Node
-from ansible_collections.boringdb.ops.plugins.module_utils._patroni.switchover_move import Order
-from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server import await_condition
+from ansible_collections.boringdb.ops.plugins.module_utils._patroni.failover_plan import planned
+from ansible_collections.boringdb.ops.plugins.module_utils._patroni.instance_info import told
+from ansible_collections.boringdb.ops.plugins.module_utils._patroni.node import MANAGER, Node
+from ansible_collections.boringdb.ops.plugins.module_utils._patroni.switchover_move import Order, takes_writes
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import failover as engine
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import failover_seen
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server import Server, await_condition
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.switchover_move import ignore_signals
 
 
 def failover(params: Params, check_mode: bool) -> Outcome:
-    """Have a member lead while nobody does. `candidate` is its name in Patroni; `timeout` is in seconds.
+    """Do what `state` asks for; what is asked of ports and files is the engine's."""
+    state = params["state"]
+    if state == "fenced":
+        raise OpsError("state fenced: Patroni starts and stops its servers itself; stop Patroni on that host")
+    if state == "planned":
+        return Outcome(False, planned(params))
+    if state == "promoted":
+        return _promoted(params, check_mode)
+    if state == "finished":
+        return _finished(params, check_mode)
+    outcome = engine.failover(params, check_mode)
+    if state == "seen":
+        outcome.facts["member"].update(manager=MANAGER, patroni=told(Node.of(params)))
+    return outcome
 
-    Patroni does so by itself within its ttl, unless it is paused or no member is near enough to the lost leader. While
-    a leader is well this is refused: that is a switchover.
-    """
-    node = Node.of(params)
+
+def _promoted(params: Params, check_mode: bool) -> Outcome:
+    """Have this member lead; the request is the point of no return."""
+    server, node, seconds = Server.of(params), Node.of(params), params["timeout"]
+    note = dict(params["note"])
     cluster = view.look(node.api)
-    candidate, seconds = params["candidate"], params["timeout"]
-    leader, chosen = cluster.leader, cluster.named(candidate)
-    if leader and leader.name == candidate and leader.well:
-        return Outcome(False, {"leader": candidate})
-    preflight = Preflight()
-    preflight.require(
-        leader is None or not leader.well, f"{leader.name if leader else ''} leads and is well", "use switchover"
-    )
-    known = ", ".join(one.name for one in cluster.members)
-    if preflight.require(chosen is not None, f"Patroni knows no member {candidate!r}", f"its members are {known}"):
-        runs = chosen is not None and chosen.well
-        preflight.require(runs, f"{candidate} does not run", "start it, or choose another")
-        preflight.require(
-            chosen is not None and not chosen.tag("nofailover"), f"{candidate} has the tag nofailover", "choose another"
-        )
-    preflight.done()
-    before = f"leader: {leader.name if leader else 'nobody'}\n"
-    if not check_mode:
-        order = Order(node.api, "/failover", {"candidate": candidate}, seconds + 30)
-        seen: list[str] = []
+    leader = cluster.leader
+    mine = leader is not None and leader.name == node.name
+    if leader is not None and not mine:
+        raise OpsError(f"nobody was promoted: {leader.name} leads by now; run the same command again")
+    if check_mode:
+        return Outcome(True, {}, "leader: nobody\n", f"leader: {node.name}\n")
+    with host_lock(str(server.data_dir), "failover"):
+        failover_seen.note(server, note)
+        ignore_signals()
+        begun = time.time()
+        # Patroni may have come to the same by itself meanwhile.
+        order = None if mine else Order(node.api, "/failover", {"candidate": node.name}, seconds + 30)
+        found: dict[str, Any] = {}
 
         def settled() -> bool:
-            now = view.look(node.api).leader
-            seen[:] = [now.name] if now and now.well and now is not leader else []
-            return seen == [candidate] or bool(order.refused)
+            found.clear()
+            found.update(_status(node))
+            return takes_writes(found, int(note.get("timeline") or 0)) or bool(order and order.refused)
 
-        if not await_condition(settled, seconds, every=0.1) or seen != [candidate]:
-            why = order.refused or order.lost or f"the leader is {seen[0] if seen else 'nobody'} after {seconds} s"
-            raise OpsError(f"{candidate} does not lead: {why} (see patronictl list and Patroni's log)")
-    return Outcome(True, {"leader": candidate}, before, f"leader: {candidate}\n")
-
-
-def rejoin(params: Params, check_mode: bool) -> Outcome:
-    """Have this member follow the leader again: nothing to do for one that streams, `reinitialize` for one that can't.
-
-    All that it holds is removed by Patroni, and cloned from the leader.
-    """
-    node = Node.of(params)
-    seconds = params["timeout"]
-    cluster = view.look(node.api)
-    own, leader = cluster.named(node.name), cluster.leader
-    preflight = Preflight()
-    led = leader is not None and leader.well
-    preflight.require(led, "nobody leads", "there is nothing to follow: have a leader first")
-    preflight.require(
-        not (leader and leader.name == node.name), f"{node.name} leads", "switch over first"
-    )
-    preflight.require(own is not None, f"Patroni has no member {node.name}", "start it: systemctl start patroni")
-    preflight.done()
-    if own and own.well and leader and own.timeline == leader.timeline and not params.get("force"):
-        return Outcome(False, {"member": own.name, "reinitialized": False})
-    if not check_mode:
-        before = node.api.get("/patroni").get("postmaster_start_time")
-        node.api.order("POST", "/reinitialize", {"force": True}, seconds)
-        await_member(node, seconds, before)
-    return Outcome(
-        True, {"member": node.name, "reinitialized": True}, f"{node.name}: {own.state if own else 'unknown'}\n",
-        f"{node.name}: reinitialized\n",
-    )  # fmt: skip
+        await_condition(settled, seconds, every=0.05)
+        if not takes_writes(found, int(note.get("timeline") or 0)):
+            why = (order.refused or order.lost) if order else ""
+            raise OpsError(
+                f"{node.name} does not lead after {seconds} s: {why or 'Patroni has not done it'} (see patronictl list "
+                "and Patroni's log); run the same command again"
+            )
+        took = time.time() - begun
+        note.update(promoted_at=time.time(), promote_ms=round(took * 1000, 1), timeline_after=int(found["timeline"]))
+        failover_seen.note(server, note)
+    return Outcome(True, {"note": note}, "leader: nobody\n", f"leader: {node.name}\n")
 
 
-def await_member(node: Node, seconds: float, before: str | None = None) -> view.Member:
-    """Wait until this member leads, or follows the leader on its timeline, started at another time than `before`."""
-    told = {"is": "it does not answer"}
+def _status(node: Node) -> dict[str, Any]:
+    try:
+        return node.api.get("/patroni", 2)
+    except OpsError:
+        return {}
 
-    def well() -> bool:
-        try:
-            cluster = view.look(node.api, 5)
-            own = node.api.get("/patroni", 5)
-        except OpsError as exc:
-            told["is"] = str(exc)
-            return False
-        me, leader = cluster.named(node.name), cluster.leader
-        state = me.state if me else "unknown"
-        told["is"] = f"{node.name} is {state}, {leader.name if leader else 'nobody'} leads"
-        if before and own.get("postmaster_start_time") in (before, None):
-            return False
-        if not (me and leader and me.well and own.get("state") == "running"):
-            return False
-        return (me.leads and own.get("role") in ("master", "primary")) or (
-            not me.leads and leader.well and me.timeline == leader.timeline
-        )
 
-    if not await_condition(well, seconds, every=0.2):
-        raise OpsError(
-            f"Patroni of {node.scope} is not there after {seconds} s: {told['is']} (see journalctl -u patroni and "
-            "patronictl list; a replica that can't be rewound: patronictl reinit)"
-        )
-    me = view.look(node.api).named(node.name)
-    if me is None:
-        raise OpsError(f"{node.name} has left {node.scope} meanwhile; run it again")
-    return me
+def _finished(params: Params, check_mode: bool) -> Outcome:
+    """Take the note away; all else is Patroni's."""
+    place = failover_seen.note_file(Server.of(params))
+    there = place.exists()
+    if there and not check_mode:
+        place.unlink()
+    return Outcome(there, {}, f"{place.name}: there\n" if there else "", "")

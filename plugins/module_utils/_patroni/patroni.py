@@ -11,9 +11,9 @@ from typing import Any
 from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError
 from ansible_collections.boringdb.ops.plugins.module_utils._core.module import Outcome, Params
 from ansible_collections.boringdb.ops.plugins.module_utils._patroni import view
-from ansible_collections.boringdb.ops.plugins.module_utils._patroni.failover import await_member, rejoin
 from ansible_collections.boringdb.ops.plugins.module_utils._patroni.instance_info import told
 from ansible_collections.boringdb.ops.plugins.module_utils._patroni.node import Node, configuration_of
+from ansible_collections.boringdb.ops.plugins.module_utils._patroni.rejoin import await_member, reinitialized
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import scram
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server import Server, await_condition
 
@@ -38,7 +38,7 @@ def patroni(params: Params, check_mode: bool) -> Outcome:
         "prepared": _prepared,
         "paused": _paused,
         "resumed": _paused,
-        "reinitialized": rejoin,
+        "reinitialized": reinitialized,
     }[params["state"]]
     return act(params, check_mode)
 

@@ -24,6 +24,7 @@ from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import (
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.failover_plan import Members, situation
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server import Server, await_condition
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.switchover_move import ignore_signals
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.synchronous import Quorum
 
 _LEAST = {"reach_seconds": 1, "silence_seconds": 1, "timeout": 1}
 #: A row of its own for nobody: it proves that the server takes writes. It waits for no standby.
@@ -90,7 +91,7 @@ def _planned(params: Params) -> Outcome:
     members: Members = params["members"]
     found = situation(members, params["places"], params["candidate"])
     facts: dict[str, Any] = {"situation": found.name, "old": found.old, "candidate": found.new, "checks": []}
-    facts.update(quorum=None, databases=[], note={}, unfinished=found.name != "nothing", fences=[])
+    facts.update(quorum=None, databases=[], note={}, unfinished=found.name != "nothing", fences=[], managed=False)
     facts["returned"] = found.name == "finish" and _is_back(members, found.old)
     if found.name == "begin":
         facts["note"] = _told(members, found.old, found.new, params, facts)
@@ -115,8 +116,7 @@ def _told(members: Members, old: str, new: str, params: Params, facts: dict[str,
     """Check everything; returns what is noted with the candidate before it is promoted."""
     others = [slot for name, slot in params["slots"].items() if name != old]
     waited = failover_loss.waited_for(members, old, params["declared"], others)
-    safe = waited if new and failover_loss.covered(members, new, waited, params["slots"]) else None
-    loss = failover_loss.loss(members, old, new, params["left"], safe) if new else _no_loss()
+    loss = estimate(members, old, new, params, waited)
     facts["fences"] = failover_checks.fences(members, old, params)
     facts["checks"] = failover_checks.preflight(members, old, new, params, loss)
     facts["loss"] = loss
@@ -125,14 +125,26 @@ def _told(members: Members, old: str, new: str, params: Params, facts: dict[str,
     after = switchover_checks.swapped(str(waited or ""), slots.get(new, new), slots.get(old, old))
     quorum = after.facts() if after else None
     facts["quorum"] = _still(members, new, quorum, params)
+    return note_of(members, old, new, params, {"loss": loss, "checks": facts["checks"], "quorum": quorum})
+
+
+def estimate(members: Members, old: str, new: str, params: Params, waited: Quorum | None) -> dict[str, Any]:
+    """What may be lost, where commits of the old primary waited for a quorum or for nobody."""
+    if not new:
+        return _no_loss()
+    safe = waited if failover_loss.covered(members, new, waited, params["slots"]) else None
+    return failover_loss.loss(members, old, new, params["left"], safe)
+
+
+def note_of(members: Members, old: str, new: str, params: Params, found: dict[str, Any]) -> dict[str, Any]:
+    """What is noted with the candidate: what was found, who looked, and when somebody heard of the old primary last."""
     vantages = list(params["vantages"])
     vantages += [name for name, one in members.items() if (one.get("reached") or {}).get(old)]
     heard = [one.get("heard") or {} for one in members.values()]
     moments = [float(one[key]) for one in heard for key in ("heard_at", "last_commit") if one.get(key)]
     return {
-        "from": old, "began": params["began"], "loss": loss, "checks": facts["checks"], "quorum": quorum,
-        "vantages": sorted(set(vantages)), "last_sign": max(moments, default=None),
-        "timeline": int(members[new].get("timeline") or 0),
+        "from": old, "began": params["began"], **found, "vantages": sorted(set(vantages)),
+        "last_sign": max(moments, default=None), "timeline": int(members[new].get("timeline") or 0),
     }  # fmt: skip
 
 

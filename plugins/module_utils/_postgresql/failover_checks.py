@@ -27,17 +27,30 @@ def fences(members: Members, old: str, params: Params) -> list[str]:
 def preflight(members: Members, old: str, new: str, params: Params, loss: Facts) -> list[dict[str, Any]]:
     """Ask everything. Raises Refused with every reason at once."""
     asked = Asked()
-    _gone(asked, members, old, params)
-    _candidate(asked, members, new, params["accept_loss"])
     ways = fences(members, old, params)
+    gone(asked, members, old, params, bool({"ssh", "command"} & set(ways)))
+    managers = [f"{facts['manager']} of {name}" for name, facts in members.items() if facts.get("manager")]
+    asked.ask("no_manager", not managers, f"{', '.join(managers)} is in charge", "have it fail over")
+    candidate(asked, members, new, params["accept_loss"])
+    fence(asked, old, ways, params, "the host of {} does not answer, so its server can't be stopped")
+    loss_and_poolers(asked, old, params, loss)
+    return asked.done()
+
+
+def fence(asked: Asked, old: str, ways: Sequence[str], params: Params, why: str) -> None:
+    """Something has to keep the old primary from taking writes again."""
     typed = params["unfenced_ok"]
     asked.ask(
         "fence", bool(ways) and typed in {"", old},
         f"failover_unfenced_ok names {typed}, and {old} is the primary that is gone" if typed not in {"", old} else
-        f"the host of {old} does not answer, so its server can't be stopped; it may come back and take writes",
+        f"{why.format(old)}; it may come back and take writes",
         "set failover_fence_command, or type failover_unfenced_ok="
         f"{old} when its host is off and stays off", (", ".join(FENCES), ", ".join(ways)),
     )  # fmt: skip
+
+
+def loss_and_poolers(asked: Asked, old: str, params: Params, loss: Facts) -> None:
+    """What is lost may be, and no pooler is silent."""
     seconds = loss["seconds"]
     typed_bound = failover_loss.UNKNOWN if seconds == failover_loss.UNKNOWN else f"{-(-float(seconds) // 1):g}"
     asked.ask(
@@ -47,12 +60,10 @@ def preflight(members: Members, old: str, new: str, params: Params, loss: Facts)
         (params["rpo_seconds"], seconds),
     )  # fmt: skip
     _poolers(asked, params)
-    return asked.done()
 
 
-def _gone(asked: Asked, members: Members, old: str, params: Params) -> None:
+def gone(asked: Asked, members: Members, old: str, params: Params, stoppable: bool) -> None:
     """Nobody may reach the old primary: one who does would go on writing to it."""
-    stoppable = bool({"ssh", "command"} & set(fences(members, old, params)))
     found = {**{name: facts.get("reached") or {} for name, facts in members.items()}, **params["vantages"]}
     reached = {name: (answers.get(old) or {}).get("answer") for name, answers in found.items() if answers.get(old)}
     works = [name for name, answer in reached.items() if answer == "works"]
@@ -78,8 +89,6 @@ def _gone(asked: Asked, members: Members, old: str, params: Params) -> None:
         "no_replica_streams", not streams, f"{', '.join(streams)} still streams from {old}",
         "it works: use switchover; or end its server", (0, len(streams)),
     )  # fmt: skip
-    managers = [f"{facts['manager']} of {name}" for name, facts in members.items() if facts.get("manager")]
-    asked.ask("no_manager", not managers, f"{', '.join(managers)} is in charge", "have it fail over")
 
 
 def _follows(facts: Facts, place: Facts) -> bool:
@@ -87,7 +96,8 @@ def _follows(facts: Facts, place: Facts) -> bool:
     return not place or upstream == (str(place["host"]), int(place["port"]))
 
 
-def _candidate(asked: Asked, members: Members, new: str, accepts: str) -> None:
+def candidate(asked: Asked, members: Members, new: str, accepts: str) -> None:
+    """Whoever is to be promoted can be, and has most."""
     chosen = members.get(new) or {}
     ready = chosen.get("state") == "running" and chosen.get("role") == "replica"
     told = f"{new} is {chosen.get('state')} {chosen.get('role')}" if new else "no member is a replica that runs"

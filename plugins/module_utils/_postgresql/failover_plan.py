@@ -32,7 +32,7 @@ def situation(members: Members, places: Mapping[str, Facts], wanted: str) -> Sit
     preflight = Preflight()
     others = ", ".join(members)
     preflight.require(not wanted or wanted in members, f"{wanted} is no member", f"they are {others}")
-    primaries = [name for name, facts in members.items() if _is(facts, "running", "primary")]
+    primaries = [name for name, facts in members.items() if is_(facts, "running", "primary")]
     promoted = [name for name in primaries if members[name].get("noted")]
     if promoted:
         return _finish(members, primaries, promoted, wanted, preflight)
@@ -43,7 +43,7 @@ def situation(members: Members, places: Mapping[str, Facts], wanted: str) -> Sit
     )
     if len(primaries) == 1:
         [works] = primaries
-        away = [name for name, facts in members.items() if name != works and not _is(facts, "running", "replica")]
+        away = [name for name, facts in members.items() if name != works and not is_(facts, "running", "replica")]
         preflight.require(
             wanted == works or (not wanted and bool(away)),
             f"{works} is the primary, and it works",
@@ -79,7 +79,7 @@ def _was_primary(members: Members, places: Mapping[str, Facts]) -> str:
     away = [
         name
         for name, facts in members.items()
-        if not _is(facts, "running", "replica") and facts.get("state") not in {"absent", "foreign"}
+        if not is_(facts, "running", "replica") and facts.get("state") not in {"absent", "foreign"}
     ]
     by_files = [name for name in away if members[name].get("was_primary")]
     followed = {tuple((facts.get("heard") or {}).get("upstream") or ()) for facts in members.values()}
@@ -111,7 +111,7 @@ def furthest(members: Members) -> str:
 
     One that holds back what it got is chosen only where nobody else has as much.
     """
-    able = {name: facts for name, facts in members.items() if _is(facts, "running", "replica")}
+    able = {name: facts for name, facts in members.items() if is_(facts, "running", "replica")}
     if not able:
         return ""
 
@@ -123,5 +123,6 @@ def furthest(members: Members) -> str:
     return max(able, key=weight)
 
 
-def _is(facts: Facts, state: str, role: str) -> bool:
+def is_(facts: Facts, state: str, role: str) -> bool:
+    """Whether a member is in a state and has a role."""
     return facts.get("state") == state and facts.get("role") == role

@@ -19,6 +19,7 @@ from ansible_collections.boringdb.ops.plugins.module_utils._core.files import (
 from ansible_collections.boringdb.ops.plugins.module_utils._core.lock import host_lock
 from ansible_collections.boringdb.ops.plugins.module_utils._core.module import Outcome, Params
 from ansible_collections.boringdb.ops.plugins.module_utils._core.process import run
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import boot_guard_places
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server import Server
 
 _OLDEST = 13
@@ -174,6 +175,8 @@ def _start(server: Server, params: Params, check_mode: bool) -> Outcome:
     _programs_fit(server)
     with host_lock(str(server.data_dir), "instance"):
         Path(server.socket_dir).mkdir(parents=True, exist_ok=True)
+        if params["unguarded"]:
+            boot_guard_places.pass_once(server.service, server.data_dir)
         server.start(params["timeout"])
     return _outcome(True, "stopped", "started")
 
@@ -197,6 +200,8 @@ def _restart(server: Server, params: Params, check_mode: bool) -> Outcome:
             if server.running():
                 server.stop(params["timeout"], params["stop_mode"])
             Path(server.socket_dir).mkdir(parents=True, exist_ok=True)
+            if params["unguarded"]:
+                boot_guard_places.pass_once(server.service, server.data_dir)
             server.start(params["timeout"])
     return Outcome(True, {"state": "started"}, f"state: {before}\n", "state: restarted\n")
 

@@ -27,6 +27,7 @@ def rejoin(params: Params, check_mode: bool) -> Outcome:
         preflight.require(bool(params[name]), f"state {state} needs {name}", f"set {name}")
     address = params["primary_address"] or ""
     preflight.require(not set("'\\\n ") & set(address), f"primary_address {address!r} is none", "give a name of a host")
+    preflight.require(state != "followed", "state followed is Patroni's, which does not run this server", "see planned")
     preflight.done()
     if state == "planned":
         return Outcome(False, rejoin_plan.plan(server, params))
@@ -35,5 +36,6 @@ def rejoin(params: Params, check_mode: bool) -> Outcome:
         "dismissed": rejoin_account.dismissed,
         "rewound": rejoin_rewind.rewound,
         "aside": rejoin_rewind.set_aside,
+        "finished": rejoin_rewind.finished,
     }[state]
     return act(server, params, check_mode)

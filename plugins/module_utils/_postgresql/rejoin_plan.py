@@ -32,7 +32,8 @@ def diverged_place(server: Server, timeline: int, fork: int) -> Path:
 def plan(server: Server, params: Params) -> dict[str, Any]:
     """What is to be done. Raises Refused, with every reason, where a person has to decide."""
     cluster, timeline, history = replica_upstream.lineage(params)
-    facts: dict[str, Any] = {"action": "attach", "why": "", "primary_timeline": timeline, "lost": None}
+    facts: dict[str, Any] = {"action": "attach", "why": "", "primary_timeline": timeline, "lost": None,
+                             "managed": False}  # fmt: skip
     facts["goes_on"] = not server.exists() and beside(server).exists()
     if facts["goes_on"]:
         facts["action"] = "rewind"

@@ -204,6 +204,13 @@ def _put_back(server: Server, beside: Path) -> None:
     sync_directory(server.data_dir.parent)
 
 
+def _left(server: Server) -> list[Path]:
+    """What there is of the copy of its configuration."""
+    own = _own(server)
+    places = (own, own.with_name(f"{own.name}.partial"), own.with_name(f"{own.name}.conf"))
+    return [place for place in places if place.exists()]
+
+
 def _clear(server: Server) -> None:
     own = _own(server)
     if own.exists():
@@ -230,3 +237,17 @@ def set_aside(server: Server, params: Params, check_mode: bool) -> Outcome:
             sync_directory(place.parent)
             _clear(server)
     return Outcome(True, {"kept": str(place)}, f"{beside.name}: there\n", f"{place.name}: there\n")
+
+
+def finished(server: Server, params: Params, check_mode: bool) -> Outcome:
+    """Take away what a run has left that was killed after it gave up. What an unfinished rewind goes on with stays."""
+    del params
+    before = "".join(f"{place.name}: there\n" for place in _left(server))
+    if rejoin_plan.beside(server).exists() or not before:
+        return Outcome(False)
+    if not check_mode:
+        with host_lock(str(server.data_dir), "rejoin"):
+            if rejoin_plan.beside(server).exists():
+                raise OpsError(f"a rewind of {server.data_dir} has begun meanwhile; run it again")
+            _clear(server)
+    return Outcome(True, {}, before, "")

@@ -11,6 +11,7 @@ from typing import Any, Callable
 from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError, Preflight
 from ansible_collections.boringdb.ops.plugins.module_utils._core.lock import host_lock
 from ansible_collections.boringdb.ops.plugins.module_utils._core.module import Outcome, Params
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import boot_guard_places
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.restart_order import Member, restart_order
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server import Server, await_condition
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.setting_places import look
@@ -42,6 +43,7 @@ def restart(params: Params, check_mode: bool) -> Outcome:
 
         def again() -> None:
             server.stop(seconds)
+            boot_guard_places.pass_once(server.service, server.data_dir)
             server.start(seconds)
 
         with host_lock(str(server.data_dir), "restart"):

@@ -18,7 +18,8 @@ from typing import Any, Callable
 
 from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError
 from ansible_collections.boringdb.ops.plugins.module_utils._core.files import read_text
-from ansible_collections.boringdb.ops.plugins.module_utils._core.process import run, tail
+from ansible_collections.boringdb.ops.plugins.module_utils._core.process import failure, run, tail
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import boot_guard_places
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.options import refuse_impossible
 
 try:
@@ -251,8 +252,14 @@ class Server:
             settings = f"-c config_file={shlex.quote(str(self.config_dir / 'postgresql.conf'))} {options}".strip()
             run([*argv, "-o", settings], daemon=True, check=False)
         else:
-            run(["systemctl", "start", self.service], timeout=seconds)
+            self._start_unit(seconds)
         self.await_ready(seconds)
+
+    def _start_unit(self, seconds: float) -> None:
+        done = run(["systemctl", "start", self.service], timeout=seconds, check=False)
+        if done.returncode != 0:
+            against = boot_guard_places.words(self.service, self.data_dir)
+            raise OpsError(f"the boot guard on {self.data_dir}: {against}" if against else failure(done))
 
     def stop(self, seconds: float, mode: str = "fast") -> None:
         """Stop it and wait for its end."""

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError
 from ansible_collections.boringdb.ops.plugins.module_utils._core.files import sync_directory
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import boot_guard_places
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server import Server, await_condition
 
 #: What pg_controldata says of a primary that was stopped in good order. A replica is "shut down in recovery".
@@ -115,6 +116,7 @@ def reopen(server: Server, seconds: float) -> None:
     if server.running() and _in_recovery(server):
         server.stop(seconds)
     if not server.running():
+        boot_guard_places.pass_once(server.service, server.data_dir)
         server.start(seconds)
     if _in_recovery(server):
         raise OpsError(f"the server on {server.data_dir} came back as a replica; look at its log")

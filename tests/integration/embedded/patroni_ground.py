@@ -8,6 +8,7 @@ Debian's packages are unpacked, not installed (tests/packages); Patroni runs wit
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import shutil
@@ -23,7 +24,7 @@ from embedded_servers import Server, as_user, await_, bin_dir, free_port
 from pool_ground import APP
 from verify_ground import module
 
-from tests.modules import OWNER, ROOT, environment
+from tests.modules import OWNER, REPO, ROOT, environment
 
 TREE = Path(os.environ.get("CACHE") or "/var/cache/boringdb") / "patroni"
 SUPERUSER = {"username": "postgres", "password": APP}
@@ -157,6 +158,43 @@ class Trio:
     def ask(self, name: str, word: str, /, **options: Any) -> dict[str, Any]:
         """A module on a member."""
         return module(self.servers[name], word, **options)
+
+    def play(self, playbook: str, **variables: Any) -> str:
+        """A playbook over the three, which has to end well; returns its output in one line."""
+        given = {"cluster": "orders", **variables}
+        words = [str(Path(sys.executable).with_name("ansible-playbook")), "-i", str(self._inventory())]
+        words += [str(REPO / "playbooks" / f"{playbook}.yml"), "-e", json.dumps(given)]
+        inherited = {name: value for name, value in environment().items() if not name.startswith("ANSIBLE_")}
+        env = {**inherited, "ANSIBLE_CONFIG": str(REPO / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"}
+        done = subprocess.run(words, cwd=REPO, env=env, capture_output=True, text=True, timeout=300, check=False,
+                              stdin=subprocess.DEVNULL)  # fmt: skip
+        assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-1000:]
+        return " ".join(done.stdout.split())
+
+    def _inventory(self) -> Path:
+        """The three as hosts of this machine; the controller's own files beside them."""
+        keys = {"ledger": "ledger", "key": "key.pem", "public_key": "key.pub.pem"}
+        common = {
+            "ansible_connection": "local", "ansible_python_interpreter": sys.executable, "ansible_become": ROOT,
+            "ansible_become_method": "ansible.builtin.su", "ansible_become_flags": "-s /bin/sh",
+            "ansible_become_user": OWNER, "ansible_remote_tmp": f"{self.home}/one/.ansible", "db_owner": OWNER,
+            "db_address": "127.0.0.1", "db_version": 16, "db_bin_dir": str(bin_dir(16)),
+            **{f"evidence_{name}": f"{self.home}/evidence/{place}" for name, place in keys.items()},
+        }  # fmt: skip
+        hosts = {
+            name: {"db_port": one.port, "db_data_dir": str(one.data_dir), "db_socket_dir": str(one.socket_dir)}
+            for name, one in self.servers.items()
+        }
+        found = self.home / "inventory.json"
+        evidence = {"vars": {name: value for name, value in common.items() if name.startswith("evidence_")}}
+        found.write_text(json.dumps({"all": {**evidence, "children": {"orders": {"hosts": hosts, "vars": common}}}}))
+        return found
+
+    def record(self) -> dict[str, Any]:
+        """The newest record."""
+        newest = max((self.home / "evidence/ledger/orders").glob("*.dsse.json"))
+        found: dict[str, Any] = json.loads(base64.b64decode(json.loads(newest.read_text())["payload"]))["predicate"]
+        return found
 
     def seen(self) -> dict[str, Any]:
         """What each member says before a switchover."""

@@ -173,6 +173,38 @@ def test_a_replica_is_cloned_anew_and_a_leader_never(trio: Trio) -> None:
     await_(lambda: trio.servers["one"].psql("SELECT to_regclass('afterwards')") == "afterwards", 30, "the table")
 
 
+def test_a_leader_that_is_lost_while_the_cluster_is_paused(trio: Trio) -> None:
+    """Patroni does nothing then. The playbook has the furthest one lead, and the old one comes back by the other."""
+    trio.play("evidence_key")
+    old = trio.leader()
+    told = trio.play("failover")
+    assert f"{old} is the primary of orders and works; nothing is to be done" in told
+    trio.ask(old, "patroni", state="paused")
+    trio.servers[old].psql("CREATE TABLE before_it ()")
+    trio.processes[old].kill()
+    trio.processes[old].wait(30)
+    trio.servers[old].kill()
+    await_(lambda: trio.members() and not trio.leader(), 60, "the end of the lock")
+    told = trio.play("failover")
+    new = trio.leader()
+    assert f"failover: orders verified primary={new} fenced=patroni" in told
+    assert new not in ("", old) and trio.servers[new].psql("SELECT to_regclass('before_it')") == "before_it"
+    assert not trio.servers[new].data_dir.with_name("data.failover.json").exists()
+    record = trio.record()
+    assert (record["operation"], record["verdict"]) == ("failover", "verified")
+    measured = record["measurements"]
+    assert (measured["primary_before"], measured["primary_after"]) == (old, new)
+    assert measured["timeline_after"] > measured["timeline_before"]
+    told = trio.play("failover")
+    assert f"{new} is the primary of orders and works; nothing is to be done" in told and "changed=1" not in told
+    trio.start(old)
+    trio.ask(new, "patroni", state="resumed")
+    told = trio.play("rejoin", rejoin_host=old, rejoin_reclone=True, rejoin_timeout=60)
+    assert f"rejoin: {old} of orders verified by " in told or "nothing is to be done" in told
+    await_(trio.whole, 60, "all of them")
+    assert trio.leader() == new
+
+
 def test_a_patroni_that_is_gone_is_told_in_one_line(trio: Trio) -> None:
     """Its configuration still says whose the server is, where it can be found."""
     trio.processes["three"].kill()

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, boringdb.ops contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Patroni's answers over HTTP, and what is made of them: a switchover, a failover, a pause, a member cloned anew."""
+"""Patroni's answers over HTTP, and what is made of them: a switchover, a pause, a member cloned anew."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if str(Path(__file__).parent) not in sys.path:
     sys.path.insert(0, str(Path(__file__).parent))
 
 from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError, Refused
-from ansible_collections.boringdb.ops.plugins.module_utils._patroni import failover as failovers
 from ansible_collections.boringdb.ops.plugins.module_utils._patroni import patroni as words
+from ansible_collections.boringdb.ops.plugins.module_utils._patroni import rejoin as rejoins
 from ansible_collections.boringdb.ops.plugins.module_utils._patroni import switchover as switchovers
 from ansible_collections.boringdb.ops.plugins.module_utils._patroni import view
 from ansible_collections.boringdb.ops.plugins.module_utils._patroni.instance_info import told
@@ -209,39 +209,12 @@ def test_without_a_leader_patroni_is_waited_for(nodes: Nodes) -> None:
         plan(members(nodes), "")
 
 
-# --- failover, rejoin, pause ----------------------------------------------------------------------------------------
-
-
-def test_a_failover_is_refused_while_a_leader_is_well(nodes: Nodes) -> None:
-    with pytest.raises(Refused, match="db1 leads and is well"):
-        failovers.failover(OPTIONS, check_mode=False)
-    assert not failovers.failover({**OPTIONS, "candidate": "db1"}, check_mode=False).changed
-
-
-def test_a_failover_makes_the_named_member_lead(nodes: Nodes) -> None:
-    nodes.leader = ""
-    nodes.orders["/failover"] = nodes.switch
-    assert failovers.failover(OPTIONS, check_mode=True).changed
-    assert nodes.leader == ""
-    assert failovers.failover(OPTIONS, check_mode=False).changed
-    assert nodes.leader == "db2"
-
-
-def test_a_failover_that_patroni_refuses_says_why(nodes: Nodes) -> None:
-    nodes.leader = ""
-    nodes.orders["/failover"] = lambda _body: (412, "failover is not possible: no good candidates have been found")
-    with pytest.raises(OpsError, match="db2 does not lead: failover is not possible"):
-        failovers.failover(OPTIONS, check_mode=False)
-    nodes.states["db2"] = "start failed"
-    with pytest.raises(Refused, match="db2 does not run"):
-        failovers.failover(OPTIONS, check_mode=False)
-    with pytest.raises(Refused, match="no member 'db9'"):
-        failovers.failover({**OPTIONS, "candidate": "db9"}, check_mode=False)
+# --- rejoin, pause ----------------------------------------------------------------------------------------
 
 
 def test_a_leader_is_never_cloned_anew(nodes: Nodes) -> None:
     with pytest.raises(Refused, match="db1 leads"):
-        failovers.rejoin({**OPTIONS, "force": True}, check_mode=False)
+        rejoins.reinitialized({**OPTIONS, "force": True}, check_mode=False)
     assert all(path != "/reinitialize" for _name, _method, path, _body in nodes.asked)
 
 
@@ -249,7 +222,7 @@ def test_one_that_follows_is_left_alone_and_one_that_can_not_is_cloned(
     nodes: Nodes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Node, "of", classmethod(lambda _cls, _params: of(nodes, "db2")))
-    assert not failovers.rejoin(OPTIONS, check_mode=False).changed
+    assert not rejoins.reinitialized(OPTIONS, check_mode=False).changed
     nodes.states["db2"] = "start failed"
 
     def again(_body: Any) -> tuple[int, str]:
@@ -265,7 +238,7 @@ def test_one_that_follows_is_left_alone_and_one_that_can_not_is_cloned(
         return 200, answer
 
     nodes.orders["/reinitialize"] = again
-    assert failovers.rejoin(OPTIONS, check_mode=False).facts["reinitialized"]
+    assert rejoins.reinitialized(OPTIONS, check_mode=False).facts["reinitialized"]
 
 
 def test_a_pause_is_heard_by_all_or_is_an_error(nodes: Nodes) -> None:
@@ -284,10 +257,10 @@ def test_a_pause_is_heard_by_all_or_is_an_error(nodes: Nodes) -> None:
 def test_a_member_that_does_not_come_is_told_with_its_state(nodes: Nodes) -> None:
     nodes.states["db1"] = "starting"
     with pytest.raises(OpsError, match="db1 is starting, db1 leads"):
-        failovers.await_member(of(nodes), 1)
+        rejoins.await_member(of(nodes), 1)
     nodes.states["db1"] = "running"
-    assert failovers.await_member(of(nodes), 1).leads
-    assert not failovers.await_member(of(nodes, "db2"), 1).leads
+    assert rejoins.await_member(of(nodes), 1).leads
+    assert not rejoins.await_member(of(nodes, "db2"), 1).leads
 
 
 # --- the API --------------------------------------------------------------------------------------------------------
