@@ -102,6 +102,45 @@ options:
       - Why, for the record.
     type: str
     default: ""
+  budget_seconds:
+    description:
+      - No cluster is begun when so many seconds have passed, or when its drill would last longer. 0 for no budget.
+    type: int
+    default: 0
+  drill_hosts:
+    description:
+      - For V(restore_drill), where copies are restored. Who was proven longest ago is drilled first, where a slot and
+        the disk are free.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description:
+          - The host, as C(drill_host) takes it.
+        type: str
+        required: true
+      slots:
+        description:
+          - How many drills it does at a time.
+        type: int
+        default: 1
+      free_bytes:
+        description:
+          - How much room there is for copies, in bytes.
+        type: int
+        required: true
+  drill_every_days:
+    description:
+      - For V(restore_drill), how many days old a cluster's last verified drill may become.
+    type: float
+    default: 7
+  drill_again_days:
+    description:
+      - For V(restore_drill), after how many days this is run again. A cluster is drilled when its proof would be too
+        old by then.
+    type: float
+    default: 1
   fresh:
     description:
       - Whether to begin anew instead of going on with a run that is not complete.

@@ -10,19 +10,20 @@ import hashlib
 import json
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from ansible_collections.boringdb.ops.plugins.module_utils._core import fleet_card, say
 from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError, Preflight
+from ansible_collections.boringdb.ops.plugins.module_utils._core.fleet_drills import Drill, Plan, plan_drills, slots_of
 from ansible_collections.boringdb.ops.plugins.module_utils._core.fleet_gate import Context, Gate, record_override
 from ansible_collections.boringdb.ops.plugins.module_utils._core.fleet_journal import Journal, Result
-from ansible_collections.boringdb.ops.plugins.module_utils._core.fleet_run import Fleet, Item
+from ansible_collections.boringdb.ops.plugins.module_utils._core.fleet_run import Fleet, Item, Lane
 from ansible_collections.boringdb.ops.plugins.module_utils._core.fleet_select import select, typed, wave_sizes, words
 from ansible_collections.boringdb.ops.plugins.module_utils._core.keys import load_trusted
-from ansible_collections.boringdb.ops.plugins.module_utils._core.report import read_estate
+from ansible_collections.boringdb.ops.plugins.module_utils._core.report import DRILL, Cluster, read_estate
 
 PLAYBOOKS = Path(__file__).resolve().parents[3] / "playbooks"
 
@@ -35,34 +36,51 @@ def conduct(params: Mapping[str, Any], context: Context) -> dict[str, Any]:
     book = playbook(params["operation"])
     clusters = select(params["cluster"], context.groups, context.children, params["unlisted"])
     name = book.stem
+    estate = _estate(params, clusters)
+    planned = plan_drills(params, estate, clusters) if name == DRILL else None
+    drills = [*planned.drills, *planned.spare] if planned else []
+    chosen = [drill.cluster for drill in drills] if planned else clusters
     preflight = Preflight()
     _require_confirmation(name, clusters, context, preflight)
     gate = Gate(name, params, context)
     override = gate.decide(clusters, preflight)
-    for option in ("parallel", "resume_hours"):
+    for option in ("parallel", "resume_hours", "drill_every_days", "drill_again_days"):
         preflight.require(params[option] > 0, f"{option} is {params[option]}", "give 1 or more")
     preflight.require(0 <= params["max_fail_percentage"] <= 100, "max_fail_percentage is none", "give 0 to 100")
-    sizes = wave_sizes(len(clusters), params["waves"])
+    preflight.require(params["budget_seconds"] >= 0, "budget_seconds is below 0", "give 0 for no budget")
+    preflight.require(not planned or bool(params["drill_hosts"]), "no drill host answers", "see to drill_hosts")
+    sizes = wave_sizes(len(chosen), params["waves"])
     preflight.done()
     journal = Journal(Path(params["directory"]), _run_name(name, params, context))
     journal.open()
     try:
-        about = {"operation": name, "clusters": clusters, "resume_seconds": params["resume_hours"] * 3600}
-        on = journal.begin({**about, "override": override}, params["fresh"])
+        about = {"operation": name, "clusters": chosen, "resume_seconds": params["resume_hours"] * 3600}
+        # Which drills are left the ledger tells.
+        fresh = params["fresh"] or context.check or planned is not None
+        on = journal.begin({**about, "override": override}, fresh)
         began = float(journal.about()["began"])
         if override and not context.check:
             record_override(name, gate.shut, params)
         with _variables(journal, context) as given:
-            items = [Item(one, tuple(_argv(book, given, context, {"cluster": one}))) for one in clusters]
+            items = [_drill(book, given, context, drill) for drill in drills] if planned else [
+                Item(one, tuple(_argv(book, given, context, {"cluster": one}))) for one in chosen
+            ]
+            lanes = {host.name: Lane(host.slots, host.free_bytes) for host in slots_of(params["drill_hosts"])}
+            parallel = sum(lane.slots for lane in lanes.values()) if planned else params["parallel"]
             fleet = Fleet(
-                journal, list(_cut(items, sizes)), params["parallel"], params["max_fail_percentage"],
-                lambda item: gate(item.cluster), context.tell, context.environment,
+                journal, list(_cut(items, sizes)), parallel, params["max_fail_percentage"],
+                _gate(gate, params["budget_seconds"]), context.tell, context.environment, lanes,
             )
             _say_beginning(name, fleet, on, context)
             results = fleet.run()
+        postponed = _without_time(planned, results) if planned else {}
+        results = [one for one in results if one.cluster not in postponed]
+        if planned:
+            results += [Result(one, "left", why) for one, why in planned.impossible.items()]
         card = fleet_card.Card(
             name, _stamp(began), _stamp(time.time()), results, fleet.stopped, context.check, override,
-            proofs(params, clusters),
+            {one.name: fleet_card.proof(one) for one in _estate(params, clusters) if one.name in clusters},
+            postponed,
         )
         journal.end(card.complete)
         paths = [str(journal.write("scorecard.md", fleet_card.markdown(card))),
@@ -92,16 +110,38 @@ def playbook(operation: str) -> Path:
     return PLAYBOOKS / f"{operation}.yml"
 
 
-def proofs(params: Mapping[str, Any], clusters: Sequence[str]) -> dict[str, fleet_card.Proof]:
-    """When each cluster was last proven; nothing where there is no ledger, or no key to believe it by."""
+def _estate(params: Mapping[str, Any], clusters: Sequence[str]) -> list[Cluster]:
+    """What the ledger says of the clusters; nothing where there is none, or no key to believe it by."""
     ledger, public = Path(params["ledger"]), list(map(Path, params["public_key"]))
     if not ledger.is_dir() or not public or not all(one.is_file() for one in public):
-        return {}
-    now = datetime.now(timezone.utc)
-    estate = read_estate(
-        ledger, load_trusted(public), title="", now=now, overdue_days=params["overdue_days"], expected=clusters
-    )
-    return {one.name: fleet_card.proof(one) for one in estate.clusters if one.name in clusters}
+        return []
+    return read_estate(
+        ledger, load_trusted(public), title="", now=datetime.now(timezone.utc), overdue_days=params["overdue_days"],
+        expected=clusters,
+    ).clusters
+
+
+def _drill(book: Path, given: Path, context: Context, drill: Drill) -> Item:
+    own = {"cluster": drill.cluster, "drill_host": drill.host}
+    return Item(drill.cluster, tuple(_argv(book, given, context, own)), drill.host, drill.bytes, drill.seconds)
+
+
+def _without_time(planned: Plan, results: Sequence[Result]) -> dict[str, str]:
+    """What is for another night: it was not due, or by the plan there was no time for it and there was none."""
+    spare = {drill.cluster for drill in planned.spare}
+    return {**{one.cluster: one.message for one in results if one.outcome == "left" and one.cluster in spare},
+            **planned.postponed}
+
+
+def _gate(gate: Gate, budget_seconds: float) -> Callable[[Item], str]:
+    """Whether there is time for a cluster, and whether it may be changed now."""
+    until = time.monotonic() + budget_seconds
+
+    def ask(item: Item) -> str:
+        late = budget_seconds and time.monotonic() + item.seconds > until
+        return f"no time is left in the budget of {say.span(budget_seconds)}" if late else gate(item.cluster)
+
+    return ask
 
 
 def _require_confirmation(operation: str, clusters: Sequence[str], context: Context, preflight: Preflight) -> None:

@@ -3,7 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a fleet keeps on the controller: a folder for each run, with a log and a result for each cluster.
 
-    DIRECTORY/<operation>-<what was asked, as a digest>/run.json, <cluster>.log, <cluster>.said.json, <cluster>.json
+    DIRECTORY/<operation>-<what was asked, as a digest>/.run.json, scorecard.md, scorecard.json
+    and there of each cluster              <cluster>.log, <cluster>.said.json, <cluster>.result.json
     DIRECTORY/locks/<cluster>.lock        held by the run that works on the cluster, whoever started it
 
 A run of a cluster outlives the fleet that started it: it holds the cluster's lock itself and says itself how it ended.
@@ -16,6 +17,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -26,7 +28,7 @@ from ansible_collections.boringdb.ops.plugins.module_utils._core import say
 from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError
 from ansible_collections.boringdb.ops.plugins.module_utils._core.files import read_text, write_atomic
 
-RUN = "run.json"
+RUN = ".run.json"
 #: What a cluster's run says of itself; the callback plugin of this name writes it there.
 SAID_VARIABLE = "BORINGDB_FLEET_SAID"
 
@@ -87,9 +89,18 @@ class Journal:
         if before and not before.get("complete") and young and not fresh:
             return True
         for path in [*self.folder.glob("*.json"), *self.folder.glob("*.log"), *self.folder.glob("*.md")]:
-            path.unlink()
+            if not self._at_work(path.name):
+                path.unlink()
         self._write(RUN, {**about, "began": time.time(), "complete": False})
         return False
+
+    def _at_work(self, name: str) -> bool:
+        """Whether a file is of a cluster that a run works on, whose log and last words are still to come."""
+        place = self._locks / f"{re.sub(r'[.](said[.]json|result[.]json|log)$', '', name)}.lock"
+        held = _lock(place) if place.exists() else 0
+        if held > 0:
+            os.close(held)
+        return held < 0
 
     def about(self) -> dict[str, Any]:
         """What was kept of the run as a whole; empty where there is none."""
@@ -113,16 +124,16 @@ class Journal:
 
     def forget(self, cluster: str) -> None:
         """Before a cluster is begun again, what its last run said goes."""
-        for path in (self.said(cluster), self.folder / f"{cluster}.json"):
+        for path in (self.said(cluster), self.folder / f"{cluster}.result.json"):
             path.unlink(missing_ok=True)
 
     def keep(self, result: Result) -> None:
         """Note how a cluster fared."""
-        self._write(f"{result.cluster}.json", asdict(result))
+        self._write(f"{result.cluster}.result.json", asdict(result))
 
     def done(self, cluster: str) -> Result | None:
         """How an earlier run of this fleet ended well here; None where it did not."""
-        kept = self._read(f"{cluster}.json")
+        kept = self._read(f"{cluster}.result.json")
         if not kept and self._read(self.said(cluster).name).get("ok"):
             kept = asdict(self.heard(cluster, None, 0.0))
         if kept.get("outcome") != "ok":

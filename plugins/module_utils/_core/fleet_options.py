@@ -18,6 +18,16 @@ ARGUMENTS: dict[str, Any] = {
     "freezes": {"type": "list", "elements": "dict", "default": []},
     "override": {"type": "str", "default": ""},
     "override_reason": {"type": "str", "default": ""},
+    "budget_seconds": {"type": "int", "default": 0},
+    "drill_hosts": {
+        "type": "list", "elements": "dict", "default": [],
+        "options": {
+            "name": {"type": "str", "required": True}, "slots": {"type": "int", "default": 1},
+            "free_bytes": {"type": "int", "required": True},
+        },
+    },
+    "drill_every_days": {"type": "float", "default": 7},
+    "drill_again_days": {"type": "float", "default": 1},
     "fresh": {"type": "bool", "default": False},
     "resume_hours": {"type": "float", "default": 24},
     "directory": {"type": "path", "required": True},

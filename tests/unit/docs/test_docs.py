@@ -56,6 +56,7 @@ NO_VARIABLES = {
     "patroni_scope", "patroni_synchronous", "dump_seconds", "pool_admin", "pool_auth", "pool_check",
     "switchover_stall", "evidence_heads", "evidence_outcome", "evidence_result", "report_result", "awx_job",
     "awx_user_name", "awx_job_id", "notification_result", "fleet_outcome",
+    "fleet_drills",
 }  # fmt: skip
 FORBIDDEN = {
     "a machine's path": r"(?<![\w.])/(work|root|tmp/bash|process_api)\b",

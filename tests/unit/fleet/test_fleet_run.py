@@ -158,7 +158,7 @@ def test_anew_or_after_its_time_it_does_all(tmp_path: Path) -> None:
     run(tmp_path, waves)
     run(tmp_path, waves, fresh=True)
     assert starts(tmp_path).count("a") == 2
-    place = tmp_path / "fleet/work-1/run.json"
+    place = tmp_path / "fleet/work-1/.run.json"
     place.write_text(json.dumps({**json.loads(place.read_text()), "began": time.time() - 3601}))
     run(tmp_path, waves)
     assert starts(tmp_path).count("a") == 3
