@@ -22,7 +22,11 @@ import yaml
 from tests.modules import OWNER, REPO, as_owner, environment
 
 FRAGMENTS = REPO / "plugins/doc_fragments"
-MODULES = sorted(path.stem for path in (REPO / "plugins/modules").glob("*.py") if path.stem != "__init__")
+#: But those that an action does, which don't run alone.
+MODULES = sorted(
+    path.stem for path in (REPO / "plugins/modules").glob("*.py")
+    if path.stem != "__init__" and not (REPO / "plugins/action" / path.name).exists()
+)
 _FORKS = """
 import io, json, os, sys
 sys.path.insert(0, {path!r})
