@@ -77,10 +77,19 @@ options:
     description:
       - Head digests that were kept outside of the ledger, by cluster, one or a list of them.
     type: dict
+  members:
+    description:
+      - The hosts of clusters, a list for each name. They add no cluster to the report.
+    type: dict
+  instances:
+    description:
+      - What the servers of hosts are, for each host the C(instance) that M(boringdb.ops.instance_info) returns.
+    type: dict
   limit:
     description:
       - How many drills, and how many other operations, are shown in detail for each cluster. In the forms V(markdown)
         and V(json) how many operations together.
+      - The page of more than fifty clusters shows fewer, so that it stays small.
     type: int
     default: 20
   period_start:
@@ -196,6 +205,8 @@ def main() -> None:
             "overdue_days": {"type": "float", "default": 7},
             "clusters": {"type": "list", "elements": "str", "default": []},
             "witnesses": {"type": "dict"},
+            "members": {"type": "dict"},
+            "instances": {"type": "dict"},
             "limit": {"type": "int", "default": 20},
             "period_start": {"type": "str"},
             "period_end": {"type": "str"},

@@ -59,10 +59,17 @@ td{padding:10px 12px;border-top:1px solid var(--grid);vertical-align:middle;over
 tbody tr:first-child td{border-top:0}
 th:first-child,td:first-child{padding-left:24px}th:last-child,td:last-child{padding-right:24px}
 td .quiet{display:block;font-size:12.5px;line-height:1.35}
-.estate td{white-space:nowrap}.estate td:first-child{white-space:normal;min-width:130px;max-width:260px}
+.estate td{white-space:nowrap}.estate td:first-child{white-space:normal;min-width:200px;max-width:280px}
+.estate td:nth-child(3) .quiet,.estate td:nth-child(4),.estate td:nth-child(4) .nowrap{white-space:normal}
+.estate td:nth-child(3){min-width:150px}.estate td:nth-child(4){min-width:136px}
 .over{color:var(--bad);font-weight:650}
 .estate td:first-child a{font-weight:650}
-.spark{width:132px;height:34px;display:block}
+.spark{width:92px;height:34px;display:block}
+.tally{display:flex;flex-wrap:wrap;gap:6px;margin-top:12px}.more{color:var(--ink2);padding-top:10px}
+td .open{color:var(--bad);margin-top:3px}
+.find{padding:12px 24px;border-bottom:1px solid var(--line)}.find[hidden]{display:none}
+.find input{font:inherit;color:inherit;background:var(--sunk);border:1px solid var(--line);border-radius:6px;
+padding:4px 10px;width:min(320px,55%)}
 .cluster>header{padding:18px 24px 14px;display:flex;flex-wrap:wrap;gap:6px 14px;align-items:center}
 .cluster>header .quiet{flex:1}
 .problems{margin:0 24px 14px;padding:10px 14px;border-radius:8px;overflow-wrap:anywhere}
@@ -135,9 +142,9 @@ footer{padding-top:6px;padding-bottom:40px;color:var(--ink2);font-size:13px}
 footer p{max-width:84ch;margin-top:6px}
 .hide{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%);white-space:nowrap}
 @media(max-width:980px){.row{grid-template-columns:16px 170px 120px 1fr 1fr}.row>.wide{display:none}
-.facts{grid-template-columns:auto auto auto;gap:10px 36px}.facts .long{grid-column:1/-1}.spark{width:90px}}
-@media(max-width:1080px){.estate td .quiet,.estate td .over{white-space:normal}
-.estate th:last-child,.estate td:last-child{display:none}
+.facts{grid-template-columns:auto auto auto;gap:10px 36px}.facts .long{grid-column:1/-1}}
+@media(max-width:1250px){.estate td .quiet,.estate td .over{white-space:normal}
+.estate th:nth-child(n+7),.estate td:nth-child(n+7){display:none}
 .estate td,.estate th{padding-left:8px;padding-right:8px}}
 @media(max-width:900px){.estate td .nowrap{white-space:normal}
 main,header.top,footer{padding-left:14px;padding-right:14px}
@@ -149,7 +156,8 @@ main,header.top,footer{padding-left:14px;padding-right:14px}
 .estate td,.estate td:first-child,.estate td:last-child{padding:0;border:0;white-space:normal;min-width:0;
 max-width:none;display:block;flex:0 0 calc(50% - 7px)}
 .estate td:first-child{flex:1 1 0;min-width:80px}.estate td:nth-child(2){flex:none}
-.estate td:last-child{flex:1 0 100%}.estate td:empty{display:none}
+.estate td:nth-child(n+7){display:block}
+.estate td:empty,.estate tr[hidden]{display:none}.find{padding:12px 16px}
 .estate td[data-l]::before{content:attr(data-l);display:block;font-size:12px;color:var(--ink2)}
 .spark{width:100%}
 .cluster>header{padding:16px 16px 12px;justify-content:space-between}.cluster>header .quiet{order:3;flex-basis:100%}
@@ -189,7 +197,8 @@ SCRIPT = """
 (function(){var now=Date.now()/1000,late=0;
 document.querySelectorAll('[data-due]').forEach(function(e){
 if(now>+e.dataset.due&&!e.classList.contains('over')){e.classList.add('over');
-e.textContent='overdue since '+e.dataset.text;if(e.closest('.estate'))late++}});
+e.textContent='overdue since '+e.dataset.text;if(e.nextElementSibling)e.nextElementSibling.textContent='';
+if(e.closest('.estate'))late++}});
 var days=Math.floor((now-document.body.dataset.made)/86400),s=document.getElementById('stale'),t=[];
 if(days>=2)t.push('This page was made '+days+' days ago: render it again before you rely on it.');
 if(late)t.push((late==1?'1 cluster has':late+' clusters have')+' become overdue since it was made.');
@@ -197,7 +206,13 @@ if(late)document.body.classList.add('late');
 if(t.length){s.textContent=t.join(' ');s.hidden=false}
 function open(){var e=location.hash&&document.getElementById(decodeURIComponent(location.hash.slice(1)));
 if(e&&e.tagName=='DETAILS')e.open=true}
-addEventListener('hashchange',open);open()})();
+addEventListener('hashchange',open);open();
+var f=document.getElementById('find');if(!f)return;f.parentNode.hidden=false;
+f.addEventListener('input',function(){var w=f.value.trim().toLowerCase(),n=0;
+document.querySelectorAll('.estate tbody tr').forEach(function(r){
+r.hidden=w!=''&&r.textContent.toLowerCase().indexOf(w)<0;if(!r.hidden)n++;
+var c=document.getElementById(r.querySelector('a').hash.slice(1));if(c)c.hidden=r.hidden});
+document.getElementById('found').textContent=w?n+' found':''})})();
 """
 
 ICONS = {

@@ -110,6 +110,22 @@ class Approval:
             not self.second_person or one.record.signed_by != entry.record.signed_by for one in entry.approvals)
 
 
+@dataclass(frozen=True)
+class Member:
+    """A host of a cluster, and what its server said; ``unknown`` where nobody asked, or it was silent."""
+
+    name: str
+    role: str = "unknown"
+    state: str = "unknown"
+
+    @property
+    def said(self) -> str:
+        """Its role, or why it has none."""
+        if self.state == "running":
+            return self.role
+        return self.state if self.state != "unknown" else "not asked, or no answer"
+
+
 @dataclass
 class Cluster:
     """A cluster at a glance, and its records, newest first.
@@ -124,6 +140,21 @@ class Cluster:
     state: str = "verified"
     due: datetime | None = None
     problems: list[str] = field(default_factory=list)
+    members: tuple[Member, ...] = ()
+
+    @property
+    def topology(self) -> str:
+        """The members in a few words; empty where none are known."""
+        up = [one for one in self.members if one.state == "running"]
+        primaries = [one.name for one in up if one.role == "primary"]
+        replicas = sum(one.role == "replica" for one in up)
+        if not up:
+            return say.plural(len(self.members), "member") if self.members else ""
+        words = [f"primary {', '.join(primaries)}" if primaries else "no primary"]
+        words += [say.plural(replicas, "replica")] if replicas else []
+        silent = len(self.members) - len(primaries) - replicas
+        words += [f"{silent} not running or silent"] if silent else []
+        return ", ".join(words)
 
     @property
     def drills(self) -> list[Entry]:
@@ -195,10 +226,12 @@ def read_estate(
     root: Path, trusted: TrustedKeys, *, title: str, now: datetime, overdue_days: float,
     expected: Iterable[str] = (), witnesses: Mapping[str, Iterable[str]] | None = None,
     overdue: Mapping[str, float] | None = None, approval: Approval | None = None,
+    members: Mapping[str, Iterable[Member]] | None = None,
 ) -> Estate:
     """The estate as its ledger shows it.
 
     :param expected: clusters that must be in it: one without any record is shown as never proven
+    :param members: the hosts of clusters; they add no cluster
     :param overdue: `overdue_days` of clusters that are drilled more or less often than the others
     """
     names = {item.cluster: item for item in read_ledger(root, trusted, (), witnesses)}
@@ -208,6 +241,8 @@ def read_estate(
     clusters = [
         _cluster(one, now, timedelta(days=days.get(one.cluster, overdue_days)), wanted) for one in names.values()
     ]
+    for one in clusters:
+        one.members = tuple((members or {}).get(one.name, ()))
     order = list(STATES)
     clusters.sort(key=lambda cluster: (order.index(cluster.state), cluster.name))
     return Estate(title, now, overdue_days, sorted(trusted), clusters)

@@ -6,15 +6,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 from ansible_collections.boringdb.ops.plugins.module_utils._core import matrix, matrix_text, page, report_text
 from ansible_collections.boringdb.ops.plugins.module_utils._core.evidence import witness_lists
 from ansible_collections.boringdb.ops.plugins.module_utils._core.files import read_text, write_atomic
 from ansible_collections.boringdb.ops.plugins.module_utils._core.keys import EvidenceError, load_trusted
 from ansible_collections.boringdb.ops.plugins.module_utils._core.module import Outcome, Params
-from ansible_collections.boringdb.ops.plugins.module_utils._core.report import Approval, Estate, read_estate
+from ansible_collections.boringdb.ops.plugins.module_utils._core.report import Approval, Estate, Member, read_estate
 
 FORMS = {
     "html": page.render, "markdown": report_text.markdown, "json": report_text.as_json,
@@ -42,6 +44,7 @@ def write_report(params: Params, check_mode: bool) -> Outcome:
         ledger, load_trusted(map(Path, params["public_key"])), title=params["title"], now=now,
         overdue_days=params["overdue_days"], expected=params["clusters"],
         witnesses=witness_lists(params["witnesses"] or {}), approval=approval,
+        members=_members(params["members"] or {}, params["instances"] or {}),
     )
     estate.matrix = matrix.build(estate.clusters, days, approval)
     content = FORMS[params["format"]](estate, params["limit"])
@@ -66,6 +69,23 @@ def write_report(params: Params, check_mode: bool) -> Outcome:
         before="" if changed else _states(estate),
         after=_states(estate),
     )
+
+
+def _members(members: Mapping[str, Any], instances: Mapping[str, Any]) -> dict[str, list[Member]]:
+    """The hosts of each cluster, with what their servers said.
+
+    :raises EvidenceError: when they are not given as lists of names
+    """
+    found: dict[str, list[Member]] = {}
+    for cluster, hosts in members.items():
+        if not isinstance(hosts, list) or not all(isinstance(host, str) for host in hosts):
+            raise EvidenceError(f"members of {cluster} are no list of hosts: give their names")
+        for host in hosts:
+            said = instances.get(host)
+            said = said if isinstance(said, dict) else {}
+            known = {key: str(said[key]) for key in ("role", "state") if said.get(key)}
+            found.setdefault(cluster, []).append(Member(host, **known))
+    return found
 
 
 def _states(estate: Estate) -> str:

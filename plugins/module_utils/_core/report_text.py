@@ -21,7 +21,8 @@ def markdown(estate: Estate, limit: int) -> str:
         problems = say.markdown("; ".join(cluster.problems))
         lines += [f"- **{say.markdown(cluster.name)}**, {STATES[cluster.state].lower()}: {problems}"]
     lines += [
-        "", "| Cluster | State | Last drill | Next due | RTO | RPO | Records |", "|---|---|---|---|---|---|---|",
+        "", "| Cluster | Members | State | Last drill | Next due | RTO | RPO | Open failures | Records |",
+        "|---|---|---|---|---|---|---|---|---|",
         *(_estate_row(cluster, estate.generated) for cluster in estate.clusters),
     ]
     for cluster in estate.clusters:
@@ -71,6 +72,7 @@ def _cluster(cluster: Cluster, limit: int) -> dict[str, Any]:
         "last_verdict": last.verdict if last else None,
         "last_verified": say.iso(proof.finished) if proof else None,
         "due": say.iso(cluster.due) if cluster.due else None,
+        "members": [vars(member) for member in cluster.members],
         "records": len(cluster.chain.records),
         "head": cluster.chain.head,
         "findings": [finding.to_dict() for finding in cluster.chain.findings],
@@ -103,8 +105,10 @@ def _estate_row(cluster: Cluster, now: datetime) -> str:
     if cluster.due:
         due = f"{'overdue since ' if now > cluster.due else ''}{say.clock(cluster.due)}"
     cells = [
-        cluster.name, STATES[cluster.state], f"{say.clock(last.finished)}, {last.verdict}" if last else "never", due,
-        _against(last, "rto_seconds"), _against(last, "rpo_seconds"), str(len(cluster.chain.records)),
+        cluster.name, cluster.topology or say.NONE, STATES[cluster.state],
+        f"{say.clock(last.finished)}, {last.verdict}" if last else "never", due,
+        _against(last, "rto_seconds"), _against(last, "rpo_seconds"), str(len(cluster.open_failures)),
+        str(len(cluster.chain.records)),
     ]
     return f"| {' | '.join(map(say.markdown, cells))} |"
 

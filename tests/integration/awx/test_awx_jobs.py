@@ -26,6 +26,7 @@ SURVEYS = {job["playbook"]: job["survey"] for job in JOBS}
 TYPED = {
     "cluster": "orders", "confirm": "orders", "decommission_host": "db2", "rejoin_host": "db2",
     "switchover_candidate": "db2", "extract_database": "postgres", "extract_dest": "/nowhere/shop.dump",
+    "fleet_operation": "config_drift",
 }  # fmt: skip
 #: Run for good, in this order: each hands on what the next may need. The others only dry.
 REAL = ["access", "backup", "restore_drill", "verify_evidence", "report", "notification", "config_drift"]
@@ -124,6 +125,7 @@ def test_a_job_takes_its_answers(estate: Estate, launch: Callable[..., Job], pla
     inventory = {
         "dump": {"dump_path": str(estate.backups), "dump_prove_root": str(estate.home / "proof")},
         "extract": {"extract_root": str(estate.home / "extract")},
+        "fleet": {"fleet_directory": f"{estate.logs}/fleet"},
     }
     job = launch(playbook, "--check", **inventory.get(playbook, {}))
     if playbook in REFUSES:

@@ -46,8 +46,8 @@ ON_HOSTS = {"patroni", "schedule"}
 #: It declares in AWX: tests/integration/awx.
 IN_AWX = {"awx"}
 #: They have these three in files of their own: tests/integration/embedded/test_provision.py, test_pool_playbook.py,
-#: tests/unit/evidence/test_evidence_ansible.py, test_evidence_witness.py.
-OF_ITS_OWN = {"follow_up", "pool", "provision", "witness_evidence"}
+#: tests/unit/evidence/test_evidence_ansible.py, test_evidence_witness.py, tests/unit/fleet/test_fleet_playbook.py.
+OF_ITS_OWN = {"fleet", "follow_up", "pool", "provision", "witness_evidence"}
 #: The others are as declared on a cluster that was provisioned, drilled and reported on.
 NOT_YET_DECLARED = {"access", "notification", "report"}
 #: These make no difference between a cluster that is there and one that is not.

@@ -93,3 +93,18 @@ def test_errors_are_one_line_with_a_remedy(ground, run, values, remedy):
     assert run(**values).returncode == 2
     message = results(ground, "Render the report")[0]["msg"]
     assert remedy in message and "\n" not in message
+
+
+def test_the_hosts_of_the_clusters_are_shown_and_nobody_has_to_answer(ground, run):
+    """A cluster of the inventory whose hosts run nothing: asked or not, the report is made."""
+    add(ground)
+    hosts = ground.folder / "hosts.yml"
+    hosts.write_text(json.dumps({"orders": {"hosts": {"pg1": {}, "pg2": {}}, "vars": {
+        "ansible_connection": "local", "ansible_python_interpreter": "{{ ansible_playbook_python }}",
+        "ansible_become": False, "db_data_dir": "/nowhere", "db_owner": "root"}}}))
+    dest = ground.folder / "out.html"
+    assert run("-i", str(hosts), report_clusters=["orders", "shop"]).returncode == 0
+    assert "2 members" in dest.read_text() and "Never proven" in dest.read_text()
+    done = run("-i", str(hosts), report_clusters=["orders"], report_ask=True)
+    assert done.returncode == 0, done.stdout
+    assert "pg1 (absent), pg2 (absent)" in dest.read_text()

@@ -199,7 +199,7 @@ def test_the_module_writes_each_form_once(ground):
         params = SimpleNamespace(
             ledger=str(ground.ledger), dest=str(dest), public_key=[str(ground.public)], format=form, title="t",
             overdue_days=7, clusters=[], witnesses=None, limit=20, approval=[], period_start=None, period_end=None,
-            second_person=False,
+            second_person=False, members=None, instances=None,
         )
         assert report_file.write_report(vars(params), False).changed
         assert not report_file.write_report(vars(params), False).changed

@@ -124,3 +124,20 @@ def test_sizes(count, text):
 )
 def test_ages(hours, text):
     assert say.ago(NOW - timedelta(hours=hours), NOW) == text
+
+
+@pytest.mark.parametrize(("members", "said"), [
+    ([], ""),
+    ([("db1", "unknown", "unknown"), ("db2", "unknown", "unknown")], "2 members"),
+    ([("db1", "primary", "running")], "primary db1"),
+    ([("db1", "replica", "running"), ("db2", "primary", "running"), ("db3", "replica", "running")],
+     "primary db2, 2 replicas"),
+    ([("db1", "replica", "running"), ("db2", "unknown", "stopped"), ("db3", "unknown", "unknown")],
+     "no primary, 1 replica, 2 not running or silent"),
+    ([("db1", "primary", "running"), ("db2", "primary", "running")], "primary db1, db2"),
+])
+def test_members_are_said_in_a_few_words(ground, members, said):
+    add(ground, 0)
+    known = {"orders": [report.Member(*one) for one in members], "elsewhere": [report.Member("x")]}
+    found, = read(ground, members=known).clusters
+    assert found.topology == said

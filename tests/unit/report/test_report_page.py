@@ -14,13 +14,14 @@ from ansible_collections.boringdb.ops.plugins.module_utils._core import (
     ledger,
     page,
     page_charts,
+    page_estate,
     report,
     report_text,
 )
 from ansible_collections.boringdb.ops.plugins.module_utils._core.page_style import CSS
 from make_estate import NOW
 from markdown_it import MarkdownIt
-from samples import record, stamp
+from samples import Ground, record, stamp
 
 EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)> | **b** [a](http://evil.example) `c`"
 VOID = {"meta", "link", "br", "img", "input", "path", "circle"}
@@ -155,7 +156,7 @@ def test_an_axis_holds_its_values(largest):
 def test_charts_leave_out_what_nobody_vouches_for(estate):
     billing = next(cluster for cluster in estate.clusters if cluster.name == "billing")
     assert len(billing.drills) == 8
-    assert len(page._points(billing, "rto_seconds")) == 7
+    assert len(page_estate.points(billing, "rto_seconds")) == 7
 
 
 def test_sparse_records_are_no_trouble(ground):
@@ -206,7 +207,7 @@ def test_markdown_keeps_hostile_text_as_text(ground):
 
 def test_markdown_says_the_same(estate):
     text = report_text.markdown(estate, 20)
-    assert text.index("6 of 8 clusters need attention") < text.index("| Cluster | State |")
+    assert text.index("6 of 8 clusters need attention") < text.index("| Cluster | Members | State |")
     assert "overdue since 2026-11-17" in text and "19 min 40 s over 15 min" in text
 
 
@@ -223,6 +224,57 @@ def test_json_is_for_programs(estate):
         False) == 1
 
 
+def shops(ground, count):
+    """An estate of so many clusters, each with two members; the last one's drill failed."""
+    for number in range(count):
+        wrong = [{"name": "rows", "required": True, "status": "failed"}] if number == count - 1 else record()["checks"]
+        for day in (-2, -1):
+            begun = NOW + timedelta(days=day)
+            said = record(f"shop{number:02d}", started=stamp(begun), finished=stamp(begun), checks=wrong)
+            ledger.append(ground.ledger, said, ground.key)
+    members = {
+        f"shop{number:02d}": [report.Member(f"host{number:02d}a", "primary", "running"), report.Member("<b>")]
+        for number in range(count)
+    }
+    return report.read_estate(
+        ground.ledger, keys.load_trusted([ground.public]), title="t", now=NOW, overdue_days=7, members=members
+    )
+
+
+def test_members_and_open_failures_are_at_a_glance(ground):
+    found = shops(ground, 2)
+    text = Reader(page.render(found, 20)).text
+    assert "primary host01a, 1 not running or silent" in text and "2 open failures" in text
+    assert "host00a (primary), <b> (not asked, or no answer)" in text
+    assert text.count("RPO trend") == 1 and "<b> " not in page.render(found, 20)
+    assert "primary host00a" in report_text.markdown(found, 20)
+    shown = {one["name"]: one for one in json.loads(report_text.as_json(found, 20))["clusters"]}
+    assert shown["shop00"]["members"][0] == {"name": "host00a", "role": "primary", "state": "running"}
+
+
+def test_many_clusters_stay_a_page(tmp_path, ground):
+    """Counted, searched, and shorter for each: drawings and old drills only of what needs attention."""
+    found = shops(ground, page.MANY + 1)
+    text = page.render(found, 20)
+    reader = Reader(text)
+    assert f"Verified: {page.MANY}" in reader.text and "Drill failed: 1" in reader.text
+    assert text.count('class="charts"') == 1 and "the newest 1 of 2" in reader.text
+    assert 'id="find"' in text and 'id="find"' not in page.render(shops(Ground.create(tmp_path / "few"), 2), 20)
+
+
+@needs_browser
+def test_the_field_finds_by_host(tmp_path, ground):
+    """In a browser: what is not like it goes, in the table and below."""
+    typed = ("<script>onload=function(){var f=document.getElementById('find');f.value='HOST07A';"
+             "f.dispatchEvent(new Event('input'))}</script>")
+    text = re.sub(r"<meta http-equiv[^>]*>", "", page.render(shops(ground, 20), 20))
+    dom = browse(tmp_path, text.replace("</body>", f"{typed}</body>"))
+    rows = re.findall(r"<tr( hidden=\"\")?><td><a href=\"#c-(\w+)\"", dom)
+    assert [name for hidden, name in rows if not hidden] == ["shop07"] and len(rows) == 20
+    assert dom.count('class="card cluster" id="c-shop07">') == 1 and "1 found" in dom
+    assert len(re.findall(r'class="card cluster" id="c-\w+" hidden', dom)) == 19
+
+
 def browse(tmp_path, text, *extra):
     """The page's DOM after its script ran."""
     file = tmp_path / "page.html"
@@ -236,7 +288,7 @@ def browse(tmp_path, text, *extra):
 
 
 @needs_browser
-@pytest.mark.parametrize("width", [320, 375, 768, 901, 1000, 1440])
+@pytest.mark.parametrize("width", [320, 375, 768, 901, 1000, 1260, 1440])
 def test_nothing_sticks_out(tmp_path, estate, width):
     opened = page.render(estate, 3).replace("<details ", "<details open ")
     framed = re.sub(r"<meta http-equiv[^>]*>", "", opened)
