@@ -55,7 +55,7 @@ NO_VARIABLES = {
     "backup_outcome", "etcd_hosts", "patroni_candidate", "patroni_leader", "patroni_nofailover", "patroni_scheduled",
     "patroni_scope", "patroni_synchronous", "dump_seconds", "pool_admin", "pool_auth", "pool_check",
     "switchover_stall", "evidence_heads", "evidence_outcome", "evidence_result", "report_result", "awx_job",
-    "awx_user_name", "awx_job_id", "notification_result",
+    "awx_user_name", "awx_job_id", "notification_result", "restore_command",
 }  # fmt: skip
 FORBIDDEN = {
     "a machine's path": r"(?<![\w.])/(work|root|tmp/bash|process_api)\b",
