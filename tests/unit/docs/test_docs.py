@@ -38,7 +38,8 @@ PARTS = [
     "Examples", "When it refuses", "How it is tested",
 ]  # fmt: skip
 OPERATIONS = [
-    "access", "awx", "backup", "config", "config_drift", "decommission", "dump", "extract", "failover", "instance",
+    "access", "awx", "backup", "config", "config_drift", "decommission", "dump", "extract", "failover",
+    "failover_drill", "instance",
     "notification", "patroni", "pool", "provision", "rejoin", "replica", "restart", "restore", "restore_drill",
     "schedule", "switchover", "tablespace", "tls",
 ]  # fmt: skip
