@@ -47,13 +47,13 @@ options:
     description: Where the drill keeps its note and the files of its write probe, on the host the module runs on.
     type: path
   note:
-    description: With O(state=noted), what is kept.
+    description: With O(state=noted), what is kept. The action plugin adds which process on which controller keeps it.
     type: dict
     default: {}
-  controller:
-    description: Which process on which controller keeps the note. The action plugin gives it.
-    type: dict
-    default: {}
+  fresh:
+    description: With O(state=noted), whether it refuses where a drill has noted something already.
+    type: bool
+    default: false
   playbook:
     description: With O(state=ran), the playbook's name.
     type: str
@@ -148,7 +148,7 @@ def main() -> None:
         "state": {"type": "str", "choices": ["seen", "noted", "cleared", "killed", "ran"], "default": "seen"},
         "directory": {"type": "path"},
         "note": {"type": "dict", "default": {}},
-        "controller": {"type": "dict", "default": {}},
+        "fresh": {"type": "bool", "default": False},
         "playbook": {"type": "str", "choices": ["switchover", "failover", "rejoin"]},
         "variables": {"type": "dict", "default": {}},
         "dry": {"type": "bool", "default": False},

@@ -57,6 +57,8 @@ def _noted(params: Params, check_mode: bool) -> Outcome:
     place = _note_file(params)
     _own(place.parent)
     before = read_text(place)
+    if before and params["fresh"]:
+        raise OpsError(f"refused: another drill has begun meanwhile, and left {place}; wait for its end")
     after = json.dumps({**params["note"], "noted": time.time()}, indent=2, sort_keys=True) + "\n"
     if not check_mode:
         place.parent.mkdir(mode=0o700, exist_ok=True)

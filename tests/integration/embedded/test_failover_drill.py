@@ -70,6 +70,13 @@ def test_what_can_not_be_drilled_is_refused(two: Drilled) -> None:
         where = {**two.server("db2"), "data_dir": str(two.home / host / "data")}
         assert why in two.module("failover_drill", fails=True, state="killed", **where)["msg"]
     assert two.primary() == "db1"
+    # Of two that begin at once, one is first.
+    own = {"directory": str(two.place), "note": {"home": "db1"}}
+    two.module("failover_drill", state="noted", fresh=True, **own)
+    told = two.module("failover_drill", fails=True, state="noted", fresh=True, **own)["msg"]
+    assert told.startswith("refused: another drill has begun meanwhile")
+    assert two.module("failover_drill", state="cleared", directory=str(two.place))["changed"]
+    assert not two.module("failover_drill", state="cleared", directory=str(two.place))["changed"]
     # What a switchover refuses.
     told = two.refuses("failover_drill", switchover_max_lag_bytes=-1)
     assert "refused: a switchover of orders to db2 can't be made:" in told
