@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import time
@@ -73,7 +74,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         begun = time.monotonic()
         try:
             # Also the orphan of a killed run holds it.
-            with host_lock(f"failover_drill:{cluster}", f"{word} of a failover drill", 5):
+            drill = f"failover_drill:{task_vars.get('inventory_hostname')}:{args.get('directory') or cluster}"
+            with contextlib.nullcontext() if dry else host_lock(drill, f"{word} of a failover drill", 5):
                 error = program.play(argv, seconds, lambda play: Display().display(f"  failover_drill: {play}"))
         except OpsError as exc:
             error = as_line(exc)

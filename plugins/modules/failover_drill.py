@@ -44,7 +44,9 @@ options:
     choices: [seen, noted, cleared, killed, ran]
     default: seen
   directory:
-    description: Where the drill keeps its note and the files of its write probe, on the host the module runs on.
+    description:
+      - Where the drill keeps its note and the files of its write probe, on the host the module runs on.
+      - With O(state=ran) it tells one drill from another. Of one drill, one playbook runs at a time.
     type: path
   note:
     description: With O(state=noted), what is kept. The action plugin adds which process on which controller keeps it.
