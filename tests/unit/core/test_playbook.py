@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -17,6 +19,8 @@ import pytest
 from ansible_collections.boringdb.ops.plugins.action import failover_drill as action
 from ansible_collections.boringdb.ops.plugins.module_utils._core.process import born
 from ansible_collections.boringdb.ops.plugins.plugin_utils import playbook
+
+from tests.modules import REPO
 
 #: As Ansible keeps what it was given.
 GIVEN = {
@@ -82,3 +86,33 @@ def test_which_drill_still_runs() -> None:
     elsewhere = {"controller": {"host": "elsewhere", **own}}
     assert "begun on elsewhere" in action.runs({**elsewhere, "noted": time.time()}, 900)
     assert action.runs({**elsewhere, "noted": time.time() - 901}, 900) == ""
+
+
+def test_a_play_keeps_its_note_and_runs_another_playbook(tmp_path: Path) -> None:
+    """The note is the first one's; a playbook that refuses is told, and fails nothing by itself."""
+    word = "boringdb.ops.failover_drill"
+    where = {"directory": str(tmp_path / "drill")}
+    tasks: list[dict[str, Any]] = [
+        {word: {"state": "noted", "fresh": True, "note": {"home": "db1"}, **where}},
+        {word: {"state": "noted", "fresh": True, "note": {}, **where}, "register": "two", "ignore_errors": True},
+        {word: {"state": "seen", **where}, "register": "seen"},
+        {word: {"state": "ran", "playbook": "rejoin", "timeout": 60, **where}, "register": "ran"},
+        {word: {"state": "cleared", **where}},
+        {"ansible.builtin.debug": {"msg": "told={{ [two.msg, seen.runs, seen.note.home, ran.error] | to_json }}"}},
+    ]
+    book = tmp_path / "play.json"
+    book.write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, "tasks": tasks}]))
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
+    environment = {"ANSIBLE_CONFIG": str(REPO / "ansible.cfg"), "ANSIBLE_CALLBACK_RESULT_FORMAT": "json"}
+    argv = [str(Path(sys.executable).with_name("ansible-playbook")), "-i", "localhost,", "-c", "local", str(book)]
+    argv += ["-e", json.dumps({"cluster": "nobodys", "ansible_python_interpreter": sys.executable})]
+    done = subprocess.run(
+        argv, env={**inherited, **environment}, cwd=REPO, text=True, capture_output=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    [text] = re.findall(r'"msg": ("told=.*")', done.stdout)
+    second, runs, home, error = json.loads(json.loads(text).removeprefix("told="))
+    assert second.startswith("refused: another drill has begun meanwhile") and home == "db1"
+    assert runs.endswith("of this controller")
+    assert "refused: nobodys is no group of the inventory" in error
+    assert not (tmp_path / "drill").exists()
