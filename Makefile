@@ -19,7 +19,7 @@ ROOT_ONLY := test "$$(id -u)" = 0 || { echo "$@: needs root (network namespaces,
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
 
-demo: $(VENV)/.complete ## A primary, a replica, a backup, a drill to a random moment, a switchover, signed and reported
+demo: $(VENV)/.complete ## A primary, a replica, a backup, a drill, a switchover, a kill with a failover, signed and reported
 	@$(VENV)/bin/python tests/demo/demo.py up
 
 demo-clean: ## Remove everything the demo made

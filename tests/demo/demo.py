@@ -1,4 +1,6 @@
-"""The demo: provision, write, back up, drill to a random moment, switch over, sign, report, check. One line at the end.
+"""The demo: provision, write, back up, drill to a random moment, switch over, kill and fail over, sign, report, check.
+
+One line at the end.
 
 usage: demo.py up|down      Its own folder is BORINGDB_HOME, by default /var/tmp/boringdb-demo-UID.
 """
@@ -110,6 +112,14 @@ def last_record(operation: str) -> dict[str, Any]:
     return last
 
 
+def longest_gap() -> float:
+    """How long no client of the write probe got an answer, in seconds: the kill, the longest gap of all."""
+    probe = REPO / "plugins/module_utils/_postgresql/probe.py"
+    argv = [sys.executable, str(probe), "summary", "--directory", str(HOME / "probe")]
+    told = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+    return float(json.loads(told)["largest_gap_ms"]) / 1000
+
+
 def up() -> int:
     """Run the demo from nothing; returns the exit code."""
     _held = alone()
@@ -119,15 +129,15 @@ def up() -> int:
     if code:
         print(f"demo: failed, see {LOG}", file=sys.stderr)
         return code
-    record, moved = last_record("restore_drill"), last_record("switchover")
+    record, moved, failed = (last_record(word) for word in ("restore_drill", "switchover", "failover"))
     measured = record["measurements"]
     report = EVIDENCE / "report.html"
     print(
         f"demo: {record['verdict']} rto={measured['rto_seconds']}s rpo={measured['rpo_seconds']}s "
         f"rows={measured['rows_checked']} lost={measured['lost_rows']} "
-        f"switchover_stall={round(moved['measurements']['stall_ms'])}ms report={report}"
+        f"switchover_stall={round(moved['measurements']['stall_ms'])}ms failover={longest_gap():.1f}s report={report}"
     )
-    verified = record["verdict"] == moved["verdict"] == "verified"
+    verified = record["verdict"] == moved["verdict"] == failed["verdict"] == "verified"
     proven = verified and measured["lost_rows"] == 0 and measured["probe_rows"] > 0
     return 0 if proven and report.exists() else 1
 

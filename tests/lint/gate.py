@@ -37,8 +37,8 @@ def ruff(place: Place) -> str:
 
 def mypy(place: Place) -> str:
     """Types, strictly: what runs on hosts, and the tools that the tests stand on."""
-    ours = [f"{TREE}/plugins/{part}" for part in ("module_utils", "modules", "plugin_utils")]
-    paths = [*ours, "tests/lab", "tests/lint", "tools"]
+    plugins = [f"{TREE}/plugins/{kind}" for kind in ("action", "module_utils", "modules", "plugin_utils")]
+    paths = [*plugins, "tests/lab", "tests/lint", "tools"]
     return run([place.program("mypy"), *paths], REPO, place.environment())
 
 

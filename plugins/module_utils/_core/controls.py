@@ -13,7 +13,8 @@ class Control:
     """One control of one framework.
 
     :param asks: what of it a record can speak for, in our words
-    :param needed: the operation without a verified run of which there is a gap
+    :param needed: the operation without a verified run of which there is a gap; empty where that is for others to say,
+        because not every cluster has a replica
     :param operations: every operation that supports it
     """
 
@@ -25,15 +26,20 @@ class Control:
 
 
 _DRILL = "restore_drill"
+_FAILOVER_DRILL = "failover_drill"
 CONTROLS = (
     Control("SOC2-A1.2", "SOC 2, A1.2", "backup processes and recovery infrastructure are operated and monitored",
-            _DRILL, (_DRILL, "dump")),
-    Control("SOC2-A1.3", "SOC 2, A1.3", "recovery procedures are tested", _DRILL, (_DRILL,)),
+            _DRILL, (_DRILL, "dump", _FAILOVER_DRILL, "failover")),
+    Control("SOC2-A1.3", "SOC 2, A1.3", "recovery procedures are tested", _DRILL, (_DRILL, _FAILOVER_DRILL)),
     Control("ISO27001-A.8.13", "ISO/IEC 27001:2022, A.8.13", "backup copies are maintained and regularly tested",
             _DRILL, (_DRILL, "dump")),
+    Control("ISO27001-A.8.14", "ISO/IEC 27001:2022, A.8.14", "what is redundant takes over when it has to", "",
+            (_FAILOVER_DRILL, "failover", "switchover")),
     Control("HIPAA-164.308(a)(7)", "HIPAA, 45 CFR 164.308(a)(7)",
             "exact copies are retrievable, lost data is restored, the plan is tested", _DRILL,
-            (_DRILL, "dump", "restore")),
+            (_DRILL, "dump", "restore", _FAILOVER_DRILL)),
+    Control("DORA Art. 11", "DORA, (EU) 2022/2554, Art. 11",
+            "switching over to what is redundant is tested", "", (_FAILOVER_DRILL, "switchover")),
     Control("DORA Art. 12", "DORA, (EU) 2022/2554, Art. 12",
             "restoring is tested periodically, and what was restored is checked", _DRILL, (_DRILL, "dump", "restore")),
 )

@@ -50,6 +50,13 @@ METRICS: dict[str, tuple[str, Value]] = {
     "boringdb_drill_rpo_seconds": (
         "RPO of the last restore drill, NaN where it measured none.",
         lambda cluster, _now: _measured(cluster, "rpo_seconds")),
+    "boringdb_failover_drill_last_timestamp_seconds": (
+        "When the last failover drill ended, whatever its verdict, 0 for never.",
+        lambda cluster, _now: _seconds(moved.finished if (moved := cluster.last_failover_drill) else None)),
+    "boringdb_failover_drill_verified": (
+        "Whether the verdict of the last failover drill is verified, NaN where there was none.",
+        lambda cluster, _now: (
+            float(moved.verdict == "verified") if (moved := cluster.last_failover_drill) else math.nan)),
     "boringdb_evidence_sound": (
         "Whether nothing is wrong with the cluster's chain of evidence.",
         lambda cluster, _now: float(all(item.kind == "empty" for item in cluster.chain.findings))),

@@ -96,11 +96,12 @@ def mark(cluster: Cluster, now: datetime) -> str:
     """What makes a cluster's state another one: not its age, but what is wrong, and the drill that shows it."""
     if cluster.state == WELL:
         return WELL
-    last = cluster.last
+    last, moved = cluster.last, cluster.last_failover_drill
     found = [
         cluster.state,
         sorted((item.kind, item.record) for item in cluster.chain.findings),
         last.record.digest if last and (last.verdict != WELL or last.missed()) else "",
+        moved.record.digest if moved and moved.verdict != WELL and not moved.corrections else "",
         cluster.due is None or now > cluster.due,
     ]
     return hashlib.sha256(json.dumps(found).encode()).hexdigest()[:16]

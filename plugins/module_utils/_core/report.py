@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ansible_collections.boringdb.ops.plugins.module_utils._core.matrix import Matrix
 
 DRILL = "restore_drill"
+FAILOVER_DRILL = "failover_drill"
 FORMAT = "urn:boringdb.ops:report:v1"
 
 # A cluster's states, the worst first: this is the order of the page.
@@ -177,6 +178,12 @@ class Cluster:
         return next((entry for entry in self.drills if entry.signed and entry.verdict == "verified"), None)
 
     @property
+    def last_failover_drill(self) -> Entry | None:
+        """The newest failover drill that a trusted key vouches for."""
+        drills = (entry for entry in self.others if entry.said["operation"] == FAILOVER_DRILL and entry.signed)
+        return next(drills, None)
+
+    @property
     def open_failures(self) -> list[Entry]:
         """Runs that were not verified and that no corrective action follows, newest first."""
         return [entry for entry in self.entries if entry.signed and entry.verdict != "verified"
@@ -270,6 +277,9 @@ def _cluster(chain: Chain, now: datetime, allowed: timedelta, approval: Approval
     ]
     if cluster.last and cluster.last.verdict != "verified":
         found.append((cluster.last.verdict, f"last drill {why(cluster.last)}"))
+    moved = cluster.last_failover_drill
+    if moved and moved.verdict != "verified" and not moved.corrections:
+        found.append((moved.verdict, f"last failover drill {why(moved)}"))
     proof = cluster.last_verified
     if proof is None:
         found.append(("never", "no verified restore drill on record"))

@@ -70,9 +70,10 @@ def _without_primary(members: Members, candidate: str) -> Situation:
     closed = [name for name, facts in members.items() if facts.get("cluster_state") == CLOSED and name != candidate]
     chosen = members[candidate]
     if len(closed) > 1 or not closed:
-        # One that was closed and has been started since is a replica that follows nobody.
-        if not closed and _is(chosen, "running", "replica") and _furthest(members, candidate):
-            return Situation("forward", "")
+        # One that was closed and has been started since is a replica that follows nobody, and others may follow it.
+        root = str((chosen.get("unfinished") or {}).get("from", ""))
+        if not closed and _furthest(members, candidate) and _follow_nobody_else(members, root):
+            return Situation("forward", root)
         preflight.refuse(f"there is no running primary ({told})", "start it, or fail over")
         preflight.done()
     old = closed[0]
@@ -93,15 +94,20 @@ def _without_primary(members: Members, candidate: str) -> Situation:
 
 
 def _furthest(members: Members, candidate: str) -> bool:
-    """Whether every member is a running replica that follows nobody, and none is further than the candidate."""
+    """Whether every member is a running replica, and none is further than the candidate."""
     chosen = members[candidate]
     return all(
         _is(facts, "running", "replica")
         and int(facts.get("timeline") or 0) <= int(chosen.get("timeline") or 0)
         and _at(facts) <= _at(chosen)
-        and not facts.get("upstream")
         for facts in members.values()
     )
+
+
+def _follow_nobody_else(members: Members, root: str) -> bool:
+    """Whether nobody follows anybody; or only the one that a switchover has closed, which follows nobody itself."""
+    following = [name for name, facts in members.items() if facts.get("upstream")]
+    return not following or (root in members and root not in following)
 
 
 def _is(facts: Facts, state: str, role: str) -> bool:

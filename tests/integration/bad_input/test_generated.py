@@ -44,6 +44,7 @@ def right(word: str, home: Path) -> dict[str, Any]:
         "config": {**server, "settings": {"work_mem": "4MB"}},
         "extract": {**server, "database": "shop", "dest": f"{home}/shop.dump"},
         "evidence": {"state": "verified", "ledger": f"{home}/ledger", "public_key": [f"{home}/key.pub.pem"]},
+        "failover_drill": {**server, "state": "killed"},
         "instance": {**server, "state": "started"},
         "instance_info": server,
         "object_lock": store,

@@ -36,6 +36,7 @@ ACTS: dict[str, dict[str, Any]] = {
     "dump": {},
     "extract": {"extract_database": "postgres", "extract_table": "public.stock", "extract_dest": "/nowhere/stock.dump"},
     "failover": {"failover_candidate": "db1"},
+    "failover_drill": {},
     "rejoin": {"rejoin_host": "db2"},
     "restore": {"confirm": "orders"},
     "restore_drill": {},
@@ -76,6 +77,7 @@ def proven(estate: Estate) -> Estate:
 def given(playbook: str, estate: Estate) -> dict[str, Any]:
     """The variables of a playbook."""
     own = {
+        "failover_drill": {"failover_drill_directory": str(estate.home / "drilling")},
         "extract": {"extract_root": str(estate.home / "extract")},
         "dump": {"dump_path": str(estate.backups), "dump_prove_root": str(estate.home / "proof")},
     }

@@ -98,7 +98,7 @@ def test_who_destroys_asks_once_more() -> None:
         asked = [one for one in JOBS[job]["survey"] if one["variable"] == "confirm"]
         assert len(asked) == wanted, job
         assert all(one["required"] and "default" not in one and "choices" not in one for one in asked)
-    assert sum(one["variable"] == "confirm" for _job, one in QUESTIONS) == 2
+    assert sum(one["variable"] == "confirm" for _job, one in QUESTIONS) == 3
 
 
 def test_no_member_is_left_out_by_a_click() -> None:

@@ -39,8 +39,9 @@ PARTS = [
 ]  # fmt: skip
 OPERATIONS = [
     "access", "awx", "backup", "config", "config_drift", "decommission", "dump", "extract", "failover",
-    "fleet", "instance", "notification", "patroni", "pool", "provision", "rejoin", "replica", "restart", "restore",
-    "restore_drill", "schedule", "switchover", "tablespace", "tls",
+    "failover_drill", "fleet", "instance",
+    "notification", "patroni", "pool", "provision", "rejoin", "replica", "restart", "restore", "restore_drill",
+    "schedule", "switchover", "tablespace", "tls",
 ]  # fmt: skip
 #: What a playbook's header says. The last two may stand in one line.
 HEADER = {
@@ -55,8 +56,7 @@ NO_VARIABLES = {
     "backup_outcome", "etcd_hosts", "patroni_candidate", "patroni_leader", "patroni_nofailover", "patroni_scheduled",
     "patroni_scope", "patroni_synchronous", "dump_seconds", "pool_admin", "pool_auth", "pool_check",
     "switchover_stall", "evidence_heads", "evidence_outcome", "evidence_result", "report_result", "awx_job",
-    "awx_user_name", "awx_job_id", "notification_result", "fleet_outcome",
-    "fleet_drills",
+    "awx_user_name", "awx_job_id", "notification_result", "fleet_outcome", "fleet_drills", "restore_command",
 }  # fmt: skip
 FORBIDDEN = {
     "a machine's path": r"(?<![\w.])/(work|root|tmp/bash|process_api)\b",

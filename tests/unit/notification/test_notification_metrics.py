@@ -52,7 +52,8 @@ def test_one_series_a_cluster_of_each_metric(estate):
     assert estate.tell(textfile=str(place), clusters=["never"]).facts["written"]
     found = parse(place.read_text())
     names = {"orders", "customers", "sessions", "billing", "never"}
-    assert len(found) == 9 and all(set(series) == names for series in found.values())
+    assert len(found) == 11 and all(set(series) == names for series in found.values())
+    assert math.isnan(found["boringdb_failover_drill_verified"]["orders"])
     drill = {name.removeprefix("boringdb_drill_"): series for name, series in found.items()}
     assert drill["overdue"] == {"orders": 0, "customers": 1, "sessions": 0, "billing": 1, "never": 1}
     assert drill["verified"] == {"orders": 1, "customers": 1, "sessions": 0, "billing": 0, "never": 0}

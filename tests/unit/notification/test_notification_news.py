@@ -50,6 +50,22 @@ def test_a_state_is_told_once_and_so_is_its_end(estate, hook, channel):
     assert not estate.tell(channel, again=True).changed and not hook.taken
 
 
+def test_a_failover_drill_that_failed_is_told_until_one_is_verified(estate, hook, channel):
+    moved = {"operation": "failover_drill", "measurements": {"stall_ms": 9000}, "objectives": {"stall_ms": 5000}}
+    estate.drill()
+    estate.drill(days_ago=0.09, **moved, checks=FAILED)
+    told = estate.tell(channel).facts["told"]["desk"][0]["problems"]
+    assert told[0].startswith("last failover drill failed: relations_exact") and len(told) == 1
+    assert said(hook) == [("alarm", "orders", "failed")]
+    estate.drill(days_ago=0.08, **moved, checks=FAILED)  # another one is news
+    estate.tell(channel)
+    assert said(hook) == [("alarm", "orders", "failed")]
+    assert not estate.tell(channel).changed
+    estate.drill(days_ago=0.07, **moved)
+    estate.tell(channel)
+    assert said(hook) == [("recovered", "orders", "verified")]
+
+
 def test_what_lasts_is_told_again_in_time(estate, hook, channel):
     estate.drill(checks=FAILED)
     estate.tell(channel)

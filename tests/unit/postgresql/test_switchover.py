@@ -73,6 +73,25 @@ def test_the_old_primary_is_opened_again_by_no_other_than_one_state() -> None:
             assert PRIMARY not in (old, new)
 
 
+def test_one_that_was_closed_and_started_again_is_followed_by_the_others() -> None:
+    """A host that came up again: its server is a replica, from which the others stream. A standby cluster is none."""
+    follows = {**REPLICA, "upstream": {"status": "streaming"}}
+    noted = {**follows, "unfinished": {"from": "db1"}}
+    found = situation({"db1": REPLICA, "db2": noted, "db3": follows}, "db2")
+    assert (found.name, found.old) == ("forward", "db1")
+    behind = {**noted, "lsn": "0/2000000", "receive_lsn": "0/2000000"}
+    for wrong in (
+        {"db1": REPLICA, "db2": follows, "db3": follows},
+        {"db1": follows, "db2": noted, "db3": follows},
+        {"db1": {**REPLICA, "lsn": "0/9000000"}, "db2": noted, "db3": follows},
+        {"db1": REPLICA, "db2": behind, "db3": follows},
+        {"db1": REPLICA, "db2": noted, "db3": STOPPED},
+        {"db1": REPLICA, "db2": {**noted, "unfinished": {"from": "db9"}}},
+    ):
+        with pytest.raises(Refused, match="no running primary"):
+            situation(wrong, "db2")
+
+
 @pytest.mark.parametrize(("candidate", "reason"), [("", "no candidate is named"), ("db9", "db9 is no member")])
 def test_a_wrong_candidate_is_refused_with_all_other_reasons(candidate: str, reason: str) -> None:
     with pytest.raises(Refused) as refused:

@@ -54,10 +54,11 @@ def gaps(estate):
 
 
 def test_a_record_names_the_controls_of_the_table(ground):
-    for name in ("restore_drill", "dump", "restore", "switchover"):
+    for name in ("restore_drill", "dump", "restore", "switchover", "failover", "failover_drill", "rejoin"):
         said = json.loads(json.dumps(ledger.append(ground.ledger, record(operation=name), ground.key).statement))
         assert said["predicate"]["controls"] == controls.supported(name)
-    assert len(controls.supported("restore_drill")) == 5 and controls.supported("switchover") == []
+    assert len(controls.supported("restore_drill")) == 5 and controls.supported("rejoin") == []
+    assert controls.supported("switchover") == ["ISO27001-A.8.14", "DORA Art. 11"]
     page_rows = re.findall(r"^\| (\S.*?) \| `.*$", (ROOT / "docs/evidence.md").read_text(), re.MULTILINE)
     for control in controls.CONTROLS:
         assert f"`{control.name}`" in " ".join(page_rows), control
@@ -95,7 +96,8 @@ def test_nothing_of_a_chain_counts_in_which_something_is_wrong(ground):
     forge(ledger.record_files(ground.ledger / "orders")[0], lambda document: document["predicate"].update(engine="x"))
     found = built(ground)
     assert gaps(found) == [("not_counted", "orders")]
-    assert [[cluster for cluster, _entry in row.runs] for row in found.matrix.rows] == [["billing"]] * 5
+    drilled = [row for row in found.matrix.rows if row.control.needed]
+    assert [[cluster for cluster, _entry in row.runs] for row in drilled] == [["billing"]] * 5
     assert all(len(row.gaps) == 1 for row in found.matrix.rows)
 
 
@@ -174,12 +176,13 @@ def test_the_forms_say_the_same(ground):
     assert document["format"] == "urn:boringdb.ops:controls:v1"
     assert document["period"] == {"start": "2026-08-23", "end": "2026-11-21"}
     assert set(document["runs"]) == {ledger.digest(one.read_bytes()) for one in path.parent.glob("0*.json")}
-    assert [row["verdicts"] for row in document["controls"]] == [{"verified": 1, "failed": 1, "error": 0}] * 5
+    drilled = [row["verdicts"] for row in document["controls"] if row["needed"]]
+    assert drilled == [{"verified": 1, "failed": 1, "error": 0}] * 5 and len(document["controls"]) == 7
     assert [(gap["kind"], gap["record"]) for gap in document["gaps"]] == [
         ("open_failure", ledger.digest(path.read_bytes()))]
     assert json.loads(report_text.as_json(found, 20))["matrix"]["gaps"] == document["gaps"]
     tokens = MarkdownIt("commonmark").enable("table").parse(matrix_text.controls_markdown(found, 20))
-    assert len([token for token in tokens if token.type == "tr_open"]) == 6 + 3
+    assert len([token for token in tokens if token.type == "tr_open"]) == 8 + 3
     text = page.render(found, 20)
     assert "no corrective action" in text and ledger.digest(path.read_bytes()) in text
 
