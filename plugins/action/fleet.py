@@ -18,16 +18,7 @@ from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import O
 from ansible_collections.boringdb.ops.plugins.module_utils._core.fleet import conduct
 from ansible_collections.boringdb.ops.plugins.module_utils._core.fleet_gate import Context
 from ansible_collections.boringdb.ops.plugins.module_utils._core.fleet_options import ARGUMENTS
-
-#: Options of ansible-playbook that every run gets as they were given: name in Ansible, word on the command line.
-_HANDED_ON = {
-    "remote_user": "--user", "private_key_file": "--private-key", "connection": "--connection",
-    "timeout": "--timeout", "become_method": "--become-method", "become_user": "--become-user",
-    "become_password_file": "--become-password-file", "connection_password_file": "--connection-password-file",
-    "ssh_common_args": "--ssh-common-args", "ssh_extra_args": "--ssh-extra-args",
-}  # fmt: skip
-#: What asks a person, who would have to answer every run.
-_ASKING = {"ask_pass": "--ask-pass", "become_ask_pass": "--ask-become-pass", "ask_vault_pass": "--ask-vault-pass"}
+from ansible_collections.boringdb.ops.plugins.plugin_utils.playbook import handed_on, unpassed
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]
@@ -68,9 +59,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 
 def _refuse(variables: dict[str, Any]) -> None:
     preflight = Preflight()
-    for name, word in _ASKING.items():
-        preflight.require(not cli.CLIARGS.get(name), f"{word} asks a person for each cluster",
-                          "give the password in a file")
+    for word in unpassed(cli.CLIARGS):
+        preflight.refuse(f"{word} asks a person for each cluster", "give the password in a file")
     preflight.require(not variables.get("ansible_limit"), "--limit would cut members away from clusters",
                       "name the clusters with cluster")
     preflight.done()
@@ -86,16 +76,7 @@ def _children(hostvars: Any) -> dict[str, list[str]]:
 def _words(variables: dict[str, Any]) -> list[str]:
     """What is handed on to every run. A password that was given to this one lies in a file, which is named again."""
     words = [word for source in variables.get("ansible_inventory_sources") or () for word in ("-i", str(source))]
-    for name, word in _HANDED_ON.items():
-        value = cli.CLIARGS.get(name)
-        if value not in (None, "", C.config.get_config_value("DEFAULT_REMOTE_USER") if name == "remote_user" else None):
-            words += [word, str(value)]
-    words += ["--become"] if cli.CLIARGS.get("become") else []
-    words += ["--diff"] if cli.CLIARGS.get("diff") else []
-    for vault in cli.CLIARGS.get("vault_ids") or ():
-        words += ["--vault-id", str(vault)]
-    for file in cli.CLIARGS.get("vault_password_files") or ():
-        words += ["--vault-password-file", str(file)]
+    words += handed_on(cli.CLIARGS)
     for one in cli.CLIARGS.get("extra_vars") or ():
         words += ["-e", f"@{Path(str(one)[1:]).absolute()}"] if _is_file(one) else []
     return words

@@ -26,10 +26,7 @@ _ONE = {
     "become_user": "--become-user", "connection_password_file": "--connection-password-file",
     "become_password_file": "--become-password-file",
 }  # fmt: skip
-_MANY = {
-    "inventory": "--inventory", "vault_ids": "--vault-id", "vault_password_files": "--vault-password-file",
-    "extra_vars": "--extra-vars",
-}  # fmt: skip
+_MANY = {"vault_ids": "--vault-id", "vault_password_files": "--vault-password-file"}
 _ASKED = {"ask_pass": "--ask-pass", "become_ask_pass": "--ask-become-pass", "ask_vault_pass": "--ask-vault-pass"}
 _PLAY = re.compile(r"^PLAY \[(.*)\] \*")
 _FAILED = re.compile(r"^(?:fatal|failed): \[(\S+?)(?: -> \S+)?\].*?=> ?(\{.*)$")
@@ -42,18 +39,24 @@ def unpassed(options: Mapping[str, Any]) -> list[str]:
     return found + [f"--vault-id {one}" for one in options.get("vault_ids") or () if str(one).endswith("@prompt")]
 
 
-def command(options: Mapping[str, Any], playbook: Path, variables: Mapping[str, Any], dry: bool) -> list[str]:
-    """The argument list that runs a playbook with the options of the running one."""
-    argv = [sys.executable, "-m", "ansible", "playbook"]
+def handed_on(options: Mapping[str, Any]) -> list[str]:
+    """What a further run gets as this one was given it: accounts, vaults, and the like; files' names, no secrets."""
+    words: list[str] = []
     for name, option in _MANY.items():
-        argv += [word for value in options.get(name) or () for word in (option, str(value))]
+        words += [word for value in options.get(name) or () for word in (option, str(value))]
     for name, option in _ONE.items():
         if options.get(name) not in (None, ""):
-            argv += [option, str(options[name])]
+            words += [option, str(options[name])]
     if options.get("module_path"):
-        argv += ["--module-path", ":".join(options["module_path"])]
-    argv += ["--become"] if options.get("become") else []
-    argv += ["--check"] if dry else []
+        words += ["--module-path", ":".join(options["module_path"])]
+    return words + [f"--{name}" for name in ("become", "diff") if options.get(name)]
+
+
+def command(options: Mapping[str, Any], playbook: Path, variables: Mapping[str, Any], dry: bool) -> list[str]:
+    """The argument list that runs a playbook with the options of the running one."""
+    argv = [sys.executable, "-m", "ansible", "playbook", *handed_on(options), *(["--check"] if dry else [])]
+    for name, option in (("inventory", "--inventory"), ("extra_vars", "--extra-vars")):
+        argv += [word for value in options.get(name) or () for word in (option, str(value))]
     # The last one wins.
     return [*argv, "--extra-vars", json.dumps(dict(variables)), str(playbook)]
 
