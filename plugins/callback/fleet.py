@@ -43,6 +43,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         self._place = os.environ.get(SAID_VARIABLE, "")
         self._began = time.time()
         self._message = ""
+        self._item = ""
         if not self._place:
             self.disabled = True
 
@@ -50,6 +51,17 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         """Remember the last failure: after a rescue it is the one that ended the run."""
         if not ignore_errors:
             self._remember(result)
+            # Of a loop Ansible says only that an item failed.
+            self._message, self._item = self._item or self._message, ""
+
+    def v2_runner_item_on_failed(self, result: Any) -> None:
+        """What a loop's last failed item said."""
+        self._remember(result)
+        self._item = self._message
+
+    def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:
+        """What an item of an earlier task said does not count, as where that failure was ignored."""
+        self._item = ""
 
     def v2_runner_on_unreachable(self, result: Any) -> None:
         """A host that is gone is a failure, too."""

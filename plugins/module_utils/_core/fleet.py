@@ -187,6 +187,9 @@ def _cut(items: Sequence[Item], sizes: Sequence[int]) -> Iterator[Sequence[Item]
 
 def _say_beginning(operation: str, fleet: Fleet, on: bool, context: Context) -> None:
     total = sum(map(len, fleet.waves))
+    if not total:
+        context.tell(f"{operation}: nothing is due")
+        return
     done = sum(bool(fleet.journal.done(item.cluster)) for wave in fleet.waves for item in wave)
     sizes = " + ".join(str(len(wave)) for wave in fleet.waves[:6]) + (" + …" if len(fleet.waves) > 6 else "")
     context.tell(f"{operation} on {say.plural(total, 'cluster')}, {fleet.parallel} at a time, in waves of {sizes}; "
