@@ -99,8 +99,10 @@ class Installed:
         """Have systemd know the unit as it is now, also where an earlier run was killed before it could tell."""
         if self.server.service == "process":
             return
-        shown = run(["systemctl", "show", "-p", "NeedDaemonReload", "--value", self.name], timeout=60)
-        if shown.stdout.strip() == "yes":
+        shown = run(["systemctl", "show", "-p", "NeedDaemonReload", "-p", "DropInPaths", self.name], timeout=60).stdout
+        # A directory that is new does not count as a need.
+        known = str(self.addition) in shown.split("DropInPaths=", 1)[-1]
+        if "NeedDaemonReload=yes" in shown or known != self.addition.exists():
             run(["systemctl", "daemon-reload"], timeout=60)
 
     def look(self) -> dict[str, Any]:
