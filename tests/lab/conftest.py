@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 
 ON_REQUEST = [
-    "config", "dump", "interruption", "key_rotation", "patroni", "pgbackrest_tls", "pool",
+    "config", "dump", "failover", "interruption", "key_rotation", "patroni", "pgbackrest_tls", "pool",
     "provision/test_instances.py", "provision/test_source.py", "replica", "s3", "schedule", "switchover",
 ]  # fmt: skip
 #: Collected on request only, not skipped: a skipped test fails continuous integration.
