@@ -14,7 +14,7 @@ SPREAD := -n 2 --dist loadfile
 ALONE = adoption $(if $(BORINGDB_LAB_FULL),interruption) test_lab.py
 ROOT_ONLY := test "$$(id -u)" = 0 || { echo "$@: needs root (network namespaces, systemd-nspawn)"; exit 1; }
 
-.PHONY: help demo demo-clean test lint unit integration packages lab-up lab lab-full lab-down faults kills bench docs import clean
+.PHONY: help demo demo-clean test lint unit integration packages lab-up lab lab-full lab-down faults kills chaos bench docs import clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -62,6 +62,9 @@ faults: $(DEV)/.complete packages ## Inject one fault at a time: each must fail 
 
 kills: $(DEV)/.complete packages ## Kill playbooks at every task boundary: the same command again must finish the job
 	PATH=$(DEV)/bin:$$PATH $(DEV)/bin/python -m tests.kills
+
+chaos: $(DEV)/.complete packages ## Strike in the middle of switchovers: nothing may be lost, split, or stuck
+	PATH=$(DEV)/bin:$(CACHE)/pgbouncer/usr/sbin:$$PATH $(DEV)/bin/python -m tests.chaos
 
 bench: $(DEV)/.complete packages ## Figures as ratios against the same commands by hand, one JSON line each
 	PATH=$(CACHE)/pgbouncer/usr/sbin:$$PATH $(DEV)/bin/python -m tests.bench
