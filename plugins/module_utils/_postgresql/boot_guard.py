@@ -17,6 +17,7 @@ from ansible_collections.boringdb.ops.plugins.module_utils._core.module import O
 from ansible_collections.boringdb.ops.plugins.module_utils._core.process import run, tail
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import boot_guard_places as places
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import boot_guard_program
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.options import path_fits
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server import Server
 
 _PYTHON = "/usr/bin/python3"
@@ -124,6 +125,7 @@ def boot_guard(params: Params, check_mode: bool) -> Outcome:
 
 def _refuse_nonsense(params: Params) -> None:
     preflight = Preflight()
+    path_fits("program", params["program"], preflight)
     preflight.require(params["wait_seconds"] >= 1, f"wait_seconds is {params['wait_seconds']:g}", "give 1 or more")
     if params["state"] == "present":
         for name, place in params["peers"].items():

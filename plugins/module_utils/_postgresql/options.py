@@ -16,7 +16,7 @@ from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import se
 _PATHS = ("data_dir", "config_dir", "bin_dir", "socket_dir", "backup_path", "wal_path", "pgbackrest_config",
           "backup_dir", "manifest", "dest", "dump_path", "path", "ca_file", "certificate_file", "key_file",
           "config_file", "auth_file", "login_ca", "check_program", "check_python", "stats_socket",
-          "state_file")  # fmt: skip
+          "state_file", "directory", "unit_directory")  # fmt: skip
 _PORTS = ("port", "primary_port")
 #: The least that an option may be, in seconds or pieces.
 _LEAST = {
@@ -78,12 +78,7 @@ def _places(params: Mapping[str, Any], preflight: Preflight) -> None:
     service = params.get("service") or "process"
     preflight.require(bool(_UNIT.match(service)), f"service {service!r} is no unit's name", "systemctl lists them")
     for name in _PATHS:
-        path = params.get(name)
-        if path:
-            preflight.require(PurePosixPath(path).is_absolute(), f"{name} {path!r} is relative", "give the whole path")
-            preflight.require(
-                not _UNFIT.search(path), f"{name} {path!r} holds a quote or a control character", "rename it"
-            )
+        path_fits(name, params.get(name), preflight)
     for name in _PORTS:
         port = params.get(name)
         preflight.require(port is None or 0 < port < 65536, f"{name} {port} is none", "give one from 1 to 65535")
@@ -93,6 +88,13 @@ def _places(params: Mapping[str, Any], preflight: Preflight) -> None:
         f"the socket's path {socket} has more than {_SOCKET_BYTES} bytes",
         "choose a shorter socket_dir",
     )
+
+
+def path_fits(name: str, path: str | None, preflight: Preflight) -> None:
+    """Whether a path, where it is given, is a whole one that may stand in a configuration file."""
+    if path:
+        preflight.require(PurePosixPath(path).is_absolute(), f"{name} {path!r} is relative", "give the whole path")
+        preflight.require(not _UNFIT.search(path), f"{name} {path!r} holds a quote or a control character", "rename it")
 
 
 def _repository(params: Mapping[str, Any], preflight: Preflight) -> None:

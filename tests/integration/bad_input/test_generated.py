@@ -41,6 +41,8 @@ def right(word: str, home: Path) -> dict[str, Any]:
         "backup": {**server, **repository},
         "backup_info": repository,
         "backup_manifest": server,
+        "boot_guard": {**server, "peers": {"db2": {"host": "127.0.0.1", "port": 1}},
+                       "replication_password": "wrong-password"},
         "config": {**server, "settings": {"work_mem": "4MB"}},
         "extract": {**server, "database": "shop", "dest": f"{home}/shop.dump"},
         "evidence": {"state": "verified", "ledger": f"{home}/ledger", "public_key": [f"{home}/key.pub.pem"]},
