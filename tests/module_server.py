@@ -38,10 +38,10 @@ def serve(path: str, collections: str) -> None:
         listener.listen(64)
         print("ready", flush=True)
         while True:
-            ready, _, _ = select.select([listener, sys.stdin], [], [])
+            ready = select.select([listener, sys.stdin], [], [])[0]
             if sys.stdin in ready:
                 return
-            connection, _ = listener.accept()
+            connection = listener.accept()[0]
             with connection:
                 request = json.loads(received(connection))
                 # Before the fork, so that it is imported once; what fails here is told by the run itself.

@@ -5,16 +5,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import time
-from pathlib import Path
-from typing import Any
-
-from ansible.plugins.callback import CallbackBase
-from ansible_collections.boringdb.ops.plugins.module_utils._core.files import write_atomic
-from ansible_collections.boringdb.ops.plugins.module_utils._core.fleet_journal import SAID_VARIABLE
-
 DOCUMENTATION = r"""
 name: fleet
 type: aggregate
@@ -28,6 +18,16 @@ description:
     M(ansible.builtin.set_stats) handed out, to the file that C(BORINGDB_FLEET_SAID) names.
 requirements: []
 """
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from ansible.plugins.callback import CallbackBase
+from ansible_collections.boringdb.ops.plugins.module_utils._core.files import write_atomic
+from ansible_collections.boringdb.ops.plugins.module_utils._core.fleet_journal import SAID_VARIABLE
 
 
 class CallbackModule(CallbackBase):  # type: ignore[misc]

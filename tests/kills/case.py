@@ -48,7 +48,7 @@ class Result:
 
 def run(case: Case, operation: Operation, usual: set[str]) -> Result:
     """Run a case on its ground, earlier where it missed. `usual` are the names that an undisturbed run leaves."""
-    for _ in range(EARLIER):
+    for _attempt in range(EARLIER):
         result = attempt(case, operation, usual)
         if result.misses != [TOO_LATE]:
             break

@@ -236,17 +236,17 @@ def main(argv: list[str]) -> int:
         if "--look" in argv:
             guard.read_own()
             answers = guard.ask_all(list(guard.peers))
-            print(json.dumps({name: answer._asdict() for name, answer in answers.items()}))
+            sys.stdout.write(json.dumps({name: answer._asdict() for name, answer in answers.items()}) + "\n")
             return 0
         may, words = guard.verdict()
         guard.note("" if may else words)
     except Exception as exc:  # whatever it is: it says so, and leaves the rest to the rule
-        print(f"boot guard: it failed itself: {type(exc).__name__}: {exc}", file=sys.stderr)
+        sys.stderr.write(f"boot guard: it failed itself: {type(exc).__name__}: {exc}\n")
         # Which rule there is knows the unit, too, and goes by it where this ends with anything else.
         return 1
-    print(f"boot guard: {words}", file=sys.stderr)
+    sys.stderr.write(f"boot guard: {words}\n")
     return 0 if may else REFUSED
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    raise SystemExit(main(sys.argv[1:]))

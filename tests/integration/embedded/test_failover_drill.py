@@ -26,13 +26,13 @@ class Drilled(Doomed):
     def given(self) -> dict[str, Any]:
         """Who writes, and where the drill keeps its note."""
         return {
-            "failover_drill_login_password": SECRET, "failover_drill_directory": str(self.place),
+            "failover_drill_login_password": SECRET, "failover_drill_directory": str(self.drilling),
             # A machine that does other work, and one that writes more slowly than it is read.
             "failover_drill_stall_ms": 60000, "failover_drill_outage_seconds": 600, "failover_drill_lost_rows": 4,
         }  # fmt: skip
 
     @property
-    def place(self) -> Path:
+    def drilling(self) -> Path:
         """The note and the probe's files."""
         return self.home / "drilling"
 
@@ -43,7 +43,7 @@ class Drilled(Doomed):
 
     def noted(self) -> dict[str, Any]:
         """What the drill has noted."""
-        note = self.place / "drill.json"
+        note = self.drilling / "drill.json"
         return json.loads(note.read_text()) if note.exists() else {}
 
 
@@ -65,22 +65,22 @@ def test_what_can_not_be_drilled_is_refused(two: Drilled) -> None:
     told = two.refuses("failover_drill", **wrong)
     assert "refused: the primary is killed (type confirm=orders); db9 is no member of orders" in told
     assert "failover_drill_clients and failover_drill_rate give no rows" in told
-    assert two.records("failover_drill") == [] and not two.place.exists()
+    assert two.records("failover_drill") == [] and not two.drilling.exists()
     for host, why in (("db2", "is a replica, and no primary; nothing was killed"), ("db9", "does not run")):
         where = {**two.server("db2"), "data_dir": str(two.home / host / "data")}
         assert why in two.module("failover_drill", fails=True, state="killed", **where)["msg"]
     assert two.primary() == "db1"
     # Of two that begin at once, one is first.
-    own = {"directory": str(two.place), "note": {"home": "db1"}}
+    own = {"directory": str(two.drilling), "note": {"home": "db1"}}
     two.module("failover_drill", state="noted", fresh=True, **own)
     told = two.module("failover_drill", fails=True, state="noted", fresh=True, **own)["msg"]
     assert told.startswith("refused: another drill has begun meanwhile")
-    assert two.module("failover_drill", state="cleared", directory=str(two.place))["changed"]
-    assert not two.module("failover_drill", state="cleared", directory=str(two.place))["changed"]
+    assert two.module("failover_drill", state="cleared", directory=str(two.drilling))["changed"]
+    assert not two.module("failover_drill", state="cleared", directory=str(two.drilling))["changed"]
     # What a switchover refuses.
     told = two.refuses("failover_drill", switchover_max_lag_bytes=-1)
     assert "refused: a switchover of orders to db2 can't be made:" in told
-    assert not two.place.exists()
+    assert not two.drilling.exists()
 
 
 def test_a_kill_under_clients(two: Drilled) -> None:
@@ -96,7 +96,7 @@ def test_a_kill_under_clients(two: Drilled) -> None:
     assert [one["name"] for one in record["checks"]] == ["failover", "rejoin", "stall", "lost_rows", "roles_as_before"]
     assert "failover_drill: orders verified mode=kill" in " ".join(output.split())
     assert [len(two.records(word)) for word in ("failover", "rejoin", "switchover")] == [1, 1, 0]
-    assert not two.place.exists()
+    assert not two.drilling.exists()
 
 
 def test_a_drill_that_is_killed_is_brought_back_by_the_next(two: Drilled) -> None:
@@ -122,4 +122,4 @@ def test_a_drill_that_is_killed_is_brought_back_by_the_next(two: Drilled) -> Non
     assert names == ["switchover_of_interrupted", "there", "back", "stall", "lost_rows", "roles_as_before"]
     assert (measured["primary_before"], measured["primary_after"], measured["lost_rows"]) == ("db2", "db2", 0)
     assert [one.split()[0] for one in measured["primaries"].split("; ")] == ["db2", "db1", "db2"]
-    assert not two.place.exists()
+    assert not two.drilling.exists()

@@ -76,9 +76,9 @@ def test_waves(total: int, waves: list[object], sizes: list[int]) -> None:
 
 def test_waves_hold_everything_whatever_they_are() -> None:
     chance = random.Random(5)
-    for _ in range(300):
+    for _round in range(300):
         total = chance.randrange(1, 600)
-        waves = [chance.choice([chance.randrange(1, 50), f"{chance.randrange(1, 101)}%"]) for _ in range(3)]
+        waves = [chance.choice([chance.randrange(1, 50), f"{chance.randrange(1, 101)}%"]) for _wave in range(3)]
         sizes = wave_sizes(total, waves)
         assert sum(sizes) == total and min(sizes) >= 1
 
