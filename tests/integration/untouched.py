@@ -23,7 +23,7 @@ def snapshot(estate: Estate) -> list[str]:
         estate.backups, estate.home / "drill", estate.home / "bin", estate.home / "bad", estate.evidence
     )
     # Another cluster may run there, and writes.
-    seen = [line for line in files if "/bad/other/" not in line or ".conf" in line]
+    seen = [line for line in files if "/bad/other" not in line or ".conf" in line]
     for place in sorted([estate.home, *estate.home.glob("*/"), *estate.home.glob("drill/*/")]):
         if place.is_dir() and place.name not in (".ansible", "holds"):
             seen += sorted(str(path) for path in place.iterdir() if not path.name.startswith(".ansible"))
