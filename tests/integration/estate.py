@@ -81,7 +81,7 @@ class Estate:
 
     def play(self, playbook: str, *words: str, **variables: Any) -> Played:
         """Run a playbook to its end."""
-        return self.begin(playbook, *words, **variables).end(180)
+        return self.begin(playbook, *words, **variables).end()
 
     def converge(self, playbook: str, *words: str, **variables: Any) -> str:
         """Run a playbook that has to succeed; returns its output."""

@@ -19,6 +19,10 @@ from typing import Any
 import pytest
 
 
+#: What runs longer than so many seconds hangs: no machine is that slow.
+HANGS = 900.0
+
+
 def await_(condition: Callable[[], Any], what: str, seconds: float = 30.0) -> Any:
     """Wait until the condition holds and return what it gave; fails the test when it does not in time."""
     until = time.monotonic() + seconds
@@ -78,7 +82,7 @@ class Running:
     popen: subprocess.Popen[str]
     log: Path
 
-    def end(self, seconds: float = 120) -> Played:
+    def end(self, seconds: float = HANGS) -> Played:
         """Wait for the end."""
         code = self.popen.wait(seconds)
         return Played(code, self.log.read_text())

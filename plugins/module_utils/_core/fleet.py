@@ -111,9 +111,9 @@ def playbook(operation: str) -> Path:
 
 
 def _estate(params: Mapping[str, Any], clusters: Sequence[str]) -> list[Cluster]:
-    """What the ledger says of the clusters; nothing where there is none, or no key to believe it by."""
+    """What the ledger says of the clusters: one that is not there yet proves none. Nothing without a key for it."""
     ledger, public = Path(params["ledger"]), list(map(Path, params["public_key"]))
-    if not ledger.is_dir() or not public or not all(one.is_file() for one in public):
+    if not public or not all(one.is_file() for one in public):
         return []
     return read_estate(
         ledger, load_trusted(public), title="", now=datetime.now(timezone.utc), overdue_days=params["overdue_days"],

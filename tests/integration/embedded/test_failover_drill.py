@@ -103,7 +103,7 @@ def test_a_drill_that_is_killed_is_brought_back_by_the_next(two: Drilled) -> Non
     """Its controller dies with the roles swapped; the same command brings them back, and drills to the end."""
     running = two.begin("failover_drill", **two.given())
     back = {"switchover_candidate": "db2"}
-    await_(lambda: two.primary_is("db1") and two.noted().get("variables") == back, "the way back", 180)
+    await_(lambda: two.primary_is("db1") and two.noted().get("variables") == back, "the way back", 600)
     assert "is drilled already: it is process" in two.refuses("failover_drill")
     for pid, line in two.processes().items():
         if "ansible" in line:
