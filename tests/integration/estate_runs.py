@@ -18,7 +18,6 @@ from typing import Any
 
 import pytest
 
-
 #: What runs longer than so many seconds hangs: no machine is that slow.
 HANGS = 900.0
 
