@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import date
 from pathlib import Path
@@ -32,9 +33,25 @@ def keep(rehearsed: Rehearsal, result: Result | None = None) -> None:
     kept = load()
     told = {"boundaries": rehearsed.boundaries, "states": [asdict(state) for state in rehearsed.states]}
     kept["playbooks"][rehearsed.playbook] = told
+    numbers = {state.task: state.number for state in rehearsed.states}
+    kept["results"] = dict(renumbered(kept["results"], rehearsed.playbook, numbers))
     if result:
         kept["results"][result.name] = {**asdict(result), "day": _today()}
     _write(kept)
+
+
+def renumbered(results: dict[str, Any], playbook: str, numbers: dict[str, int]) -> Iterator[tuple[str, Any]]:
+    """The results under the numbers that a playbook's tasks have now; those of tasks that are gone go, too.
+
+    A task that comes or goes elsewhere moves all boundaries behind it. The task itself is still the same.
+    """
+    for name, result in sorted(results.items(), key=lambda item: str(item[1].get("day", ""))):
+        of, victim, _number = name.split("/")
+        if of != playbook:
+            yield name, result
+        elif result["task"] in numbers:
+            name = f"{playbook}/{victim}/{numbers[result['task']]}"
+            yield name, {**result, "name": name}
 
 
 def keep_chain(chain: Chain) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from tests.kills import table
 from tests.kills.hosts.chain import Step, Taken, steps
 from tests.kills.rehearsal import Rehearsal
+from tests.kills.results import renumbered
 from tests.kills.trail import boundaries, states
 
 
@@ -98,3 +99,17 @@ def test_a_host_is_taken_once_from_each_task_that_is_known_to_work_on_it() -> No
     assert taken.due(trail_of_a_host("two", False)) is None
     taken.learn(trail_of_a_host("two", True))
     assert taken.due(trail_of_a_host("two", False)) == Step("P", "two")
+
+
+def test_a_result_stays_with_its_task_where_boundaries_move() -> None:
+    results = {
+        "restore/server/19": {"name": "restore/server/19", "task": "Stop", "day": "2026-01-01", "misses": ["old"]},
+        "restore/server/21": {"name": "restore/server/21", "task": "Stop", "day": "2026-01-02", "misses": []},
+        "restore/server/30": {"name": "restore/server/30", "task": "Gone", "day": "2026-01-02", "misses": []},
+        "backup/server/19": {"name": "backup/server/19", "task": "Stop", "day": "2026-01-02", "misses": []},
+    }
+    moved = dict(renumbered(results, "restore", {"Stop": 22}))
+    assert {name: result["misses"] for name, result in moved.items()} == {
+        "restore/server/22": [], "backup/server/19": [],
+    }  # fmt: skip
+    assert moved["restore/server/22"]["name"] == "restore/server/22"
