@@ -50,8 +50,8 @@ def renumbered(results: dict[str, Any], playbook: str, numbers: dict[str, int]) 
         if of != playbook:
             yield name, result
         elif result["task"] in numbers:
-            name = f"{playbook}/{victim}/{numbers[result['task']]}"
-            yield name, {**result, "name": name}
+            now = f"{playbook}/{victim}/{numbers[result['task']]}"
+            yield now, {**result, "name": now}
 
 
 def keep_chain(chain: Chain) -> None:
