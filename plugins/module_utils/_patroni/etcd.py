@@ -172,8 +172,8 @@ def _joined(params: Params, check_mode: bool) -> Outcome:
         return Outcome(False, {"initial_cluster": _initial(rows, params)})
     if not check_mode:
         if own:
-            _order(api, "/v3/cluster/member/remove", {"ID": own["id"]})
-        _order(api, "/v3/cluster/member/add", {"peerURLs": [params["peer_url"]]})
+            _order(api, "/v3/cluster/member/remove", {"ID": own["id"]}, params["timeout"])
+        _order(api, "/v3/cluster/member/add", {"peerURLs": [params["peer_url"]]}, params["timeout"])
         rows = members_of(api)
     return Outcome(True, {"initial_cluster": _initial(rows, params)}, before, f"{params['peer_url']}: a member\n")
 
@@ -196,8 +196,17 @@ def _well(params: Params) -> Api:
     raise OpsError(f"no member of etcd is well ({', '.join(params['endpoints'])}); see journalctl -u etcd")
 
 
-def _order(api: Api, path: str, body: Mapping[str, Any]) -> None:
+def _order(api: Api, path: str, body: Mapping[str, Any], seconds: float) -> None:
+    """Have the members changed. Until they have been connected for some seconds, they call themselves unhealthy."""
     answer = api.ask("POST", path, body)
+
+    def taken() -> bool:
+        nonlocal answer
+        if not answer.good and "unhealthy cluster" in answer.words:
+            answer = api.ask("POST", path, body)
+        return answer.good or "unhealthy cluster" not in answer.words
+
+    await_condition(taken, seconds, every=0.5)
     if not answer.good:
         raise OpsError(f"etcd at {api.url} refuses {path}: {answer.words}")
 

@@ -109,7 +109,7 @@ def test_declared_once(awx: Awx, run: Run) -> None:
     assert refused.returncode == 2
     assert "awx_clusters is empty" in refused.stdout and "awx_project_url is not set" in refused.stdout
     dry = run("--check")
-    assert changed(dry) == 1 and not awx.writes and "19 job templates, 3 schedules" in dry.stdout
+    assert changed(dry) == 1 and not awx.writes and "21 job templates, 3 schedules" in dry.stdout
     done = run(**MAIL)
     assert changed(done) > 5
     assert TOKEN not in done.stdout and awx.headers == {f"Bearer {TOKEN}"}
@@ -120,7 +120,7 @@ def test_declared_once(awx: Awx, run: Run) -> None:
 
 def test_what_is_there_is_what_was_meant(awx: Awx) -> None:
     """Surveys, credentials, the workflow's ends and the schedules, as the server has them."""
-    assert len(awx.names("job_templates")) == 19
+    assert len(awx.names("job_templates")) == 21
     drill = awx.named("job_templates", "boringdb restore_drill")
     assert (
         drill["playbook"] == "playbooks/restore_drill.yml"

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from embedded_servers import as_user, free_port
+from estate_runs import await_
 from patroni_ground import TREE
 
 from tests.modules import OWNER, ROOT, environment, module
@@ -70,6 +71,8 @@ class Etcds:
         self.processes[name] = subprocess.Popen(
             [*as_user(OWNER), *argv], cwd="/", stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment()
         )
+        # A unit is started when its program says so, and has its data by then.
+        await_((self.data(name) / "member/wal").exists, f"the data of {name}")
 
     def lose(self, name: str) -> None:
         """A member's disk is gone."""
