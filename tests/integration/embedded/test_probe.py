@@ -331,7 +331,7 @@ def test_a_restore_to_a_moment_is_proven(
     assert found["status"] == "passed"
     assert found["present"] == found["expected"] >= 200
     assert found["beyond"] == 0
-    assert found["grey"] <= 4  # at most one row a client is in flight at any moment
+    assert found["grey"] <= 8  # of each of four clients the row in flight, and one whose answer came late
     assert found["acknowledged"] >= found["expected"] + 200
     # The same restore is no proof of any other moment.
     assert probe.call("check", "--until", later, status=1)["missing"] >= 200
