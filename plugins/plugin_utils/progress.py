@@ -19,6 +19,7 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
+from ansible.errors import AnsibleError
 from ansible.plugins.action.normal import ActionModule as Normal
 from ansible.utils.display import Display
 from ansible_collections.boringdb.ops.plugins.module_utils._core.progress import VARIABLE
@@ -76,16 +77,15 @@ class ActionModule(Normal):  # type: ignore[misc]  # Ansible has no types
 
     def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Run the module; see the module's own documentation."""
-        variables = task_vars or {}
-        asked = self._templar.template(variables.get("boringdb_progress", "auto"))
-        if self._task.async_val or self._task.check_mode or not wanted(asked, self._connection.transport):
+        title = "" if self._task.async_val or self._task.check_mode else self._asked(task_vars or {})
+        if not title:
             result: dict[str, Any] = super().run(tmp, task_vars)
             return result
         # Any account can write there, and nobody can guess the name.
         place = f"/tmp/.boringdb-progress-{secrets.token_hex(16)}"  # noqa: S108
         self._task.environment = [*(self._task.environment or []), {VARIABLE: place}]
         over = threading.Event()
-        watch = threading.Thread(target=self._watch, args=(place, self._title(variables), over), daemon=True)
+        watch = threading.Thread(target=self._watch, args=(place, title, over), daemon=True)
         watch.start()
         try:
             result = super().run(tmp, task_vars)
@@ -94,11 +94,16 @@ class ActionModule(Normal):  # type: ignore[misc]  # Ansible has no types
             watch.join(5)
         return result
 
-    def _title(self, variables: Mapping[str, Any]) -> str:
-        word = str(self._task.action).rpartition(".")[2]
-        host = str(variables.get("inventory_hostname", ""))
-        cluster = str(self._templar.template(variables.get("cluster", "")) or "")
-        return f"{word} {cluster} ({host})" if cluster else f"{word} {host}"
+    def _asked(self, variables: Mapping[str, Any]) -> str:
+        """What a line begins with; empty where nobody looks, or where a variable means nothing."""
+        try:
+            choice = self._templar.template(variables.get("boringdb_progress", "auto"))
+            cluster = str(self._templar.template(variables.get("cluster", "")) or "")
+        except AnsibleError:
+            return ""
+        word, host = str(self._task.action).rpartition(".")[2], str(variables.get("inventory_hostname", ""))
+        title = f"{word} {cluster} ({host})" if cluster else f"{word} {host}"
+        return title if wanted(choice, self._connection.transport) else ""
 
     def _watch(self, place: str, title: str, over: threading.Event) -> None:
         # Its own copy: what the connection keeps of a command is the module's.

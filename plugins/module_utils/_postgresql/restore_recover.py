@@ -75,9 +75,12 @@ def _old_ran(server: Server, params: Params, places: Places, journal: Journal) -
         return
     one = InPlace(server, params, places, journal)
     one.open()
-    _nobody_else_writes(one, params, int(server.control()["Bytes per WAL segment"]))
+    looked = _nobody_else_writes(one, params, int(server.control()["Bytes per WAL segment"]))
     one.refuse_unless_sound()
-    journal.save(position=_position(server), held=sorted(one.salvaged.inner.archived()))
+    now = set(one.salvaged.inner.archived())
+    # Where it is not known how far each had written, only what lies in its own files is its own.
+    own = now if looked else {*journal.more.get("held", []), *(now & set(one.local))}
+    journal.save(position=_position(server), held=sorted(own))
 
 
 def discard(server: Server, places: Places) -> None:
@@ -131,14 +134,17 @@ def _recover(server: Server, params: Params, places: Places, journal: Journal) -
     )
 
 
-def _nobody_else_writes(one: InPlace, params: Params, segment_size: int) -> None:
-    """`archive_quiet`: the archive holds nothing that is newer than what the members have. They are stopped."""
+def _nobody_else_writes(one: InPlace, params: Params, segment_size: int) -> bool:
+    """`archive_quiet`: the archive holds nothing that is newer than what the members have. They are stopped.
+
+    Returns whether that could be told.
+    """
     positions = params["positions"] or []
     unclear = [position for position in positions if not position.get("lsn") or not position.get("clean")]
     if not positions or unclear:
         why = "the primary is lost, or did not stop in order: how far it had written is not known"
         one.checks.append(skipped("archive_quiet", required=False, message=why))
-        return
+        return False
     line = max(int(position["timeline"]) for position in positions)
     last = max(lsn.parse(position["lsn"]) for position in positions if int(position["timeline"]) == line)
     newest = lsn.segment_name(line, last, segment_size)
@@ -155,6 +161,7 @@ def _nobody_else_writes(one: InPlace, params: Params, segment_size: int) -> None
         one.checks.append(failed("archive_quiet", expected=newest, actual=strange[-1], message=message))
     else:
         one.checks.append(passed("archive_quiet", expected=newest, actual=max(held, default="")))
+    return True
 
 
 def _lay_down(one: InPlace, plan: Plan, journal: Journal) -> None:

@@ -254,10 +254,13 @@ def test_a_stranger_in_the_archive_stops_it_before_anything_is_replaced(cluster:
     told = [cluster.module("instance_info", **cluster.server(host))["instance"] for host in ("db1", "db2")]
     primary = next(one for one in told if one["role"] == "primary")
     positions = [{"lsn": primary["lsn"], "timeline": primary["timeline"], "clean": True}]
-    assert target.step(cluster, "recovered", positions=positions)["changed"] is False
     strange = cluster.wal / "00000009.history"
     strange.write_text("1\t0/5000000\tno recovery target specified\n")
     try:
+        told = target.step(cluster, "recovered", True, positions=positions)["msg"]
+        assert "the archive holds 00000009.history" in told
+        # How far it had written is not known: what is not in its own files stays a stranger's.
+        assert target.step(cluster, "recovered")["changed"] is False
         refused = target.step(cluster, "replaced", fails=True)
         assert "the archive got 00000009.history while every known server was stopped" in refused["msg"]
     finally:
