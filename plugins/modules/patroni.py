@@ -30,7 +30,7 @@ options:
   state:
     description:
       - V(seen) tells what Patroni says of this member and of the cluster.
-      - V(awaited) waits until this member leads, or follows the leader on its timeline.
+      - V(awaited) waits until this member leads, or follows the leader on its timeline and streams.
       - V(configured) has O(settings) in the distributed configuration.
       - V(prepared) has, on the leader, the account by which a former leader is rewound.
       - V(paused) has Patroni leave all servers as they are, and V(resumed) take them up again. Both wait until every

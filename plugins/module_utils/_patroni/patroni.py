@@ -13,7 +13,7 @@ from ansible_collections.boringdb.ops.plugins.module_utils._core.module import O
 from ansible_collections.boringdb.ops.plugins.module_utils._patroni import view
 from ansible_collections.boringdb.ops.plugins.module_utils._patroni.instance_info import told
 from ansible_collections.boringdb.ops.plugins.module_utils._patroni.node import Node, configuration_of
-from ansible_collections.boringdb.ops.plugins.module_utils._patroni.rejoin import await_member, reinitialized
+from ansible_collections.boringdb.ops.plugins.module_utils._patroni.rejoin import await_follower, reinitialized
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import scram
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server import Server, await_condition
 
@@ -52,7 +52,7 @@ def _awaited(params: Params, check_mode: bool) -> Outcome:
     """Wait until this member leads or follows; a dry run on a host without Patroni has nothing to wait for."""
     if check_mode and configuration_of(Server.of(params).data_dir) is None:
         return Outcome(False, {"role": "none"})
-    me = await_member(Node.of(params), params["timeout"])
+    me = await_follower(Node.of(params), Server.of(params), params["timeout"])
     return Outcome(False, {"role": "leader" if me.leads else "replica", "timeline": me.timeline})
 
 

@@ -5,13 +5,15 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError, Preflight, Reason, Refused
 from ansible_collections.boringdb.ops.plugins.module_utils._core.module import Outcome, Params
 from ansible_collections.boringdb.ops.plugins.module_utils._patroni import view
 from ansible_collections.boringdb.ops.plugins.module_utils._patroni.node import Node
-from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server import await_condition
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import receiver
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server import Server, await_condition
 
 
 def rejoin(params: Params, check_mode: bool) -> Outcome:
@@ -51,12 +53,13 @@ def followed(params: Params, check_mode: bool) -> Outcome:
     if check_mode:
         return Outcome(True, {"took": "patroni"}, "follows: nobody\n", "follows: the leader\n")
     try:
-        await_member(node, params["timeout"])
+        await_follower(node, Server.of(params), params["timeout"])
     except OpsError as exc:
         if not params["reclone"]:
             words = "rejoin_reclone=true has Patroni remove all that it holds, and clone it anew"
             raise Refused([Reason(str(exc), words)]) from exc
         outcome = reinitialized({**params, "force": True}, check_mode)
+        await_follower(node, Server.of(params), params["timeout"])
         outcome.facts["took"] = "reclone"
         return outcome
     return Outcome(True, {"took": "patroni"}, "follows: nobody\n", "follows: the leader\n")
@@ -127,4 +130,27 @@ def await_member(node: Node, seconds: float, before: str | None = None) -> view.
     me = view.look(node.api).named(node.name)
     if me is None:
         raise OpsError(f"{node.name} has left {node.scope} meanwhile; run it again")
+    return me
+
+
+def await_follower(node: Node, server: Server, seconds: float) -> view.Member:
+    """The same, and a replica takes WAL: Patroni calls it well from the moment that it is open."""
+    until = time.monotonic() + seconds
+    me = await_member(node, seconds)
+    if me.leads or me.tag("nostream"):
+        return me
+    told = {"is": ""}
+
+    def streams() -> bool:
+        try:
+            told["is"] = receiver.receives(server)
+        except OpsError as exc:
+            told["is"] = str(exc)
+        return told["is"] in receiver.WELL
+
+    if not await_condition(streams, max(1.0, until - time.monotonic()), every=0.1):
+        raise OpsError(
+            f"{node.name} follows the leader and does not stream after {seconds} s (receiver: {told['is']}): "
+            f"{server.last_words()}"
+        )
     return me

@@ -14,6 +14,7 @@ from ansible_collections.boringdb.ops.plugins.module_utils._core.files import is
 from ansible_collections.boringdb.ops.plugins.module_utils._core.lock import host_lock
 from ansible_collections.boringdb.ops.plugins.module_utils._core.module import Outcome, Params
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import (
+    receiver,
     replica_clone,
     replica_settings,
     replica_slot,
@@ -34,7 +35,6 @@ except ImportError:
 _GONE = re.compile(
     r"requested WAL segment \w+ has already been removed|replication slot .*(does not exist|invalidated)"
 )
-_STARTUP = "SELECT wait_event FROM pg_stat_activity WHERE backend_type = 'startup'"
 
 
 def replica(params: Params, check_mode: bool) -> Outcome:
@@ -140,13 +140,8 @@ def _await_streaming(server: Server, params: Params, check_mode: bool) -> Outcom
     status: dict[str, Any] = {}
 
     def streaming() -> bool:
-        with server.connect() as connection:
-            row = connection.execute("SELECT status FROM pg_stat_wal_receiver").fetchone()
-            startup = connection.execute(_STARTUP).fetchone()
-            # The engine asks for more WAL only when it has applied what it holds: one that waits for its time is well.
-            delayed = not row and startup and startup[0] == "RecoveryApplyDelay"
-            status["is"] = "delayed" if delayed else row[0] if row else "not connected"
-        return status["is"] in ("streaming", "delayed")
+        status["is"] = receiver.receives(server)
+        return status["is"] in receiver.WELL
 
     if not await_condition(streaming, params["timeout"], every=0.1):
         said = server.last_words()

@@ -28,11 +28,14 @@ __all__ = ["REPOSITORY", "Server", "alive", "as_user", "await_", "bin_dir", "chi
 
 
 def await_(condition: Callable[[], object], seconds: float = 15.0, what: str = "the condition") -> None:
-    """Waits until the condition holds; fails the test when it does not within some seconds."""
-    until = time.monotonic() + seconds
+    """Waits until the condition holds; fails the test when it does not in time.
+
+    :param seconds: what a quiet machine needs at most; a busy one gets ten times that
+    """
+    until = time.monotonic() + 10 * seconds
     while not condition():
         if time.monotonic() > until:
-            pytest.fail(f"{what} did not come true within {seconds} s")
+            pytest.fail(f"{what} did not come true within {10 * seconds:g} s")
         time.sleep(0.01)
 
 

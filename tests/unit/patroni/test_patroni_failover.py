@@ -15,7 +15,9 @@ from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import O
 from ansible_collections.boringdb.ops.plugins.module_utils._patroni.failover import failover
 from ansible_collections.boringdb.ops.plugins.module_utils._patroni.failover_plan import planned
 from ansible_collections.boringdb.ops.plugins.module_utils._patroni.node import Node
-from ansible_collections.boringdb.ops.plugins.module_utils._patroni.rejoin import rejoin
+from ansible_collections.boringdb.ops.plugins.module_utils._patroni.rejoin import await_follower, rejoin
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import receiver
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server import Server
 from patroni_nodes import Nodes, serving
 from test_patroni_api import of
 
@@ -168,7 +170,11 @@ def test_a_promotion_that_patroni_refuses_says_why(nodes: Nodes, tmp_path: Path)
         failover(options(tmp_path, state="fenced"), check_mode=False)
 
 
-def test_a_member_comes_back_by_patroni_or_is_cloned_where_that_is_allowed(nodes: Nodes, tmp_path: Path) -> None:
+def test_a_member_comes_back_by_patroni_or_is_cloned_where_that_is_allowed(
+    nodes: Nodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receiving = iter(["not connected", "catchup", "streaming"])
+    monkeypatch.setattr(receiver, "receives", lambda server: next(receiving))
     with pytest.raises(Refused, match="nobody leads"):
         rejoin(options(tmp_path, state="planned"), check_mode=False)
     nodes.leader = "db1"
@@ -187,6 +193,10 @@ def test_a_member_comes_back_by_patroni_or_is_cloned_where_that_is_allowed(nodes
     nodes.orders["/reinitialize"] = again
     took = rejoin(options(tmp_path, state="followed", timeout=1, reclone=True), check_mode=False).facts["took"]
     assert took == "reclone"
+    assert next(receiving, "") == "", "it was waited for until it streamed"
+    monkeypatch.setattr(receiver, "receives", lambda server: "not connected")
+    with pytest.raises(OpsError, match=r"db2 follows the leader and does not stream after 1 s \(receiver: not conn"):
+        await_follower(Node.of(options(tmp_path)), Server.of(options(tmp_path)), 1)
     nodes.paused = True
     with pytest.raises(Refused, match="the cluster is paused"):
         rejoin(options(tmp_path, state="planned"), check_mode=False)
