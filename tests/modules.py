@@ -11,6 +11,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import json
+import marshal
 import os
 import pwd
 import shutil
@@ -21,6 +22,8 @@ import tempfile
 import threading
 from pathlib import Path
 from typing import Any
+
+from tests.warm import CLIENT
 
 REPO = Path(__file__).resolve().parents[1]
 ROOT = os.geteuid() == 0
@@ -82,33 +85,45 @@ def result_of(word: str, output: str, fails: bool = False) -> dict[str, Any]:
     return result
 
 
-class Server:
-    """A process of an account that runs modules for us, one fork each (see module_server.py)."""
+class Warm:
+    """A process that runs modules for us, one fork each (see warm.py); of root it runs them for every account."""
 
-    def __init__(self, owner: str) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="bdb-modules-"))
-        shutil.chown(self.folder, owner)
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="bdb-warm-"))
+        self.folder.chmod(0o755)
         self.path = self.folder / "socket"
-        program = str(REPO / "tests/module_server.py")
         self.process = subprocess.Popen(
-            [*as_owner(owner), sys.executable, program, str(self.path), str(REPO / ".collections")],
+            [sys.executable, str(REPO / "tests/warm.py"), str(self.path), str(REPO / ".collections")],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd="/", env=environment(),
         )  # fmt: skip
         assert self.process.stdout
         if self.process.stdout.readline() != "ready\n":
-            raise Unexpected(f"no process runs modules for {owner}")
+            raise Unexpected("no process runs modules")
+        #: What a host names as its interpreter.
+        self.python = self.folder / "python"
+        self.python.write_text(CLIENT.format(python=sys.executable, path=str(self.path)))
+        self.python.chmod(0o755)
 
-    def run(self, word: str, given: str) -> str:
+    def run(self, word: str, given: str, account: str) -> str:
         """What a module said."""
-        request = {"word": word, "options": given, "environment": environment()}
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(600)
-            connection.connect(str(self.path))
-            connection.sendall(json.dumps(request).encode())
-            connection.shutdown(socket.SHUT_WR)
-            with connection.makefile("rb") as stream:
-                said = json.loads(stream.read() or '{"stdout": "", "stderr": "killed"}')
-        return str(said["stdout"] if said["stdout"].strip() else said["stderr"])
+        asked = marshal.dumps({
+            "program": _MODULE.format(path=str(REPO / ".collections"), word=word), "account": account,
+            "environment": environment(), "directory": "/", "umask": 0o022,
+        })  # fmt: skip
+        with tempfile.TemporaryFile() as stdin, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+            stdin.write(given.encode())
+            stdin.seek(0)
+            with socket.socket(socket.AF_UNIX) as connection:
+                connection.connect(str(self.path))
+                streams = [stream.fileno() for stream in (stdin, out, err)]
+                socket.send_fds(connection, [len(asked).to_bytes(4, "big")], streams)
+                connection.sendall(asked)
+                ended = connection.recv(1)
+            said = []
+            for stream in (out, err):
+                stream.seek(0)
+                said.append(stream.read().decode(errors="replace"))
+        return (said[0] if said[0].strip() else said[1]) if ended else "killed"
 
     def stop(self) -> None:
         """End it."""
@@ -119,18 +134,22 @@ class Server:
             shutil.rmtree(self.folder)
 
 
-_servers: dict[tuple[int, str], Server] = {}
+_warm: dict[int, Warm] = {}
 _begin = threading.Lock()
+
+
+def warm() -> Warm:
+    """This process's own."""
+    with _begin:
+        if os.getpid() not in _warm:
+            _warm[os.getpid()] = Warm()
+            atexit.register(_warm[os.getpid()].stop)
+    return _warm[os.getpid()]
 
 
 def said(word: str, given: dict[str, Any], check: bool = False, owner: str = OWNER) -> str:
     """What the module `word` says to its options, as it says it."""
-    mine = os.getpid(), owner
-    with _begin:
-        if mine not in _servers:
-            _servers[mine] = Server(owner)
-            atexit.register(_servers[mine].stop)
-    return _servers[mine].run(word, options(given, check))
+    return warm().run(word, options(given, check), owner)
 
 
 def module(

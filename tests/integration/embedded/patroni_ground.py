@@ -24,7 +24,7 @@ from embedded_servers import Server, as_user, await_, bin_dir, free_port
 from pool_ground import APP
 from verify_ground import module
 
-from tests.modules import OWNER, REPO, ROOT, environment
+from tests.modules import OWNER, REPO, ROOT, environment, warm
 
 TREE = Path(os.environ.get("CACHE") or "/var/cache/boringdb") / "patroni"
 SUPERUSER = {"username": "postgres", "password": APP}
@@ -175,8 +175,9 @@ class Trio:
         """The three as hosts of this machine; the controller's own files beside them."""
         keys = {"ledger": "ledger", "key": "key.pem", "public_key": "key.pub.pem"}
         common = {
-            "ansible_connection": "local", "ansible_python_interpreter": sys.executable, "ansible_become": ROOT,
-            "ansible_become_method": "ansible.builtin.su", "ansible_become_flags": "-s /bin/sh",
+            "ansible_connection": "local", "ansible_python_interpreter": str(warm().python), "ansible_become": ROOT,
+            "ansible_become_method": "ansible.builtin.sudo", "ansible_become_flags": "",
+            "ansible_become_exe": str(REPO / "inventories/local/hosts"),
             "ansible_become_user": OWNER, "ansible_remote_tmp": f"{self.home}/one/.ansible", "db_owner": OWNER,
             "db_address": "127.0.0.1", "db_version": 16, "db_bin_dir": str(bin_dir(16)),
             **{f"evidence_{name}": f"{self.home}/evidence/{place}" for name, place in keys.items()},

@@ -74,7 +74,7 @@ def test_a_host_that_runs_nothing_is_an_error_and_the_cause_is_the_first_one(est
     shut.write_text("#!/bin/sh\n")
     inventory = estate.home / "shut.json"
     inventory.write_text(json.dumps({"all": {"hosts": {"drill": {"ansible_python_interpreter": str(shut)}}}}))
-    done = estate.play("restore_drill", "-i", str(inventory))
+    done = estate.play("restore_drill", "-i", str(inventory), ansible_python_interpreter=None)
     for path in (shut, inventory):
         path.unlink()
     assert done.code == 2
@@ -90,7 +90,7 @@ def test_a_host_without_psycopg_is_refused_before_anything_is_recorded(estate: E
     own = {"ansible_python_interpreter": str(bare / "bin/python")}
     inventory.write_text(json.dumps({"all": {"hosts": {"drill": own}}}))
     before = estate.verdicts()
-    done = estate.play("restore_drill", "-i", str(inventory))
+    done = estate.play("restore_drill", "-i", str(inventory), ansible_python_interpreter=None)
     shutil.rmtree(bare)
     inventory.unlink()
     assert done.code == 2
