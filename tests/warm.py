@@ -7,7 +7,7 @@ A module starts in a third of a second, nearly all of it importing; a fork takes
 until its standard input ends, so that it never outlives who started it. Who connects hands over its standard streams
 and says, marshalled, what is to run and with what `environment`, `directory` and `umask`: a Python `program`, or else
 the program that comes by the standard input, which is how Ansible's pipelining starts modules. It runs as the account
-that asks, or as the `account` that root names. One byte comes back at its end: the exit status; none when it was killed.
+that asks, or as the `account` that root names. One byte comes back at its end, the exit status; none when killed.
 
 What runs so has the command line and the first environment of this process. Tests that know processes by those start
 theirs for themselves.
