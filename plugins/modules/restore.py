@@ -144,8 +144,40 @@ options:
     description: With O(state=absent), leaves the copy for its time to live, for a person to look at.
     type: bool
     default: false
+  masking:
+    description:
+      - With O(keep=true), what is run on the copy before it is left, in one transaction a step. Tables of which rows
+        were changed or deleted are rewritten, so that nothing of these rows stays in them.
+      - A copy that was stopped is started for that. One that can't be masked is removed instead of kept.
+      - What the copy's own WAL still holds of these rows, only the account that owns its files can read.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      database:
+        description: The database.
+        type: str
+        required: true
+      statements:
+        description: SQL statements, in their order.
+        type: list
+        elements: str
+        required: true
+  require_encrypted:
+    description:
+      - Refuses a place that is neither on an encrypted device (dm-crypt, also below LVM or RAID) nor in memory.
+      - What the kernel does not tell, such as ZFS's own encryption, counts as not encrypted.
+    type: bool
+    default: false
+  wipe:
+    description:
+      - Whoever removes the copy overwrites its files first, the host at the end of O(ttl_seconds), too. It takes as
+        long as writing the copy once.
+      - On solid-state disks and file systems that copy on write old blocks may stay. There, only encryption helps.
+    type: bool
+    default: false
   timeout:
-    description: How long recovery may take, in seconds.
+    description: How long recovery may take, in seconds; and, with O(masking), the start of a copy that was stopped.
     type: int
     default: 7200
   lock_timeout:
@@ -241,6 +273,15 @@ kept_until:
   description: When the host removes the copy that was left, UTC.
   returned: when O(state=absent) and O(keep=true)
   type: str
+masked:
+  description: The tables that were rewritten after they were masked, as database.schema.table.
+  returned: when O(state=absent), O(keep=true) and O(masking) is given
+  type: list
+  elements: str
+not_kept:
+  description: Why the copy was removed instead of kept.
+  returned: when it could not be masked
+  type: str
 seed:
   description: The seed of the random choices.
   returned: when O(state=present)
@@ -258,6 +299,10 @@ from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.restore i
 
 CELLS: Cells = {"postgresql": restore}
 TARGETS = ["latest", "immediate", "time", "lsn", "name", "random"]
+MASKING = {
+    "database": {"type": "str", "required": True},
+    "statements": {"type": "list", "elements": "str", "required": True},
+}
 
 
 def main() -> None:
@@ -289,6 +334,9 @@ def main() -> None:
         "claim": {"type": "str"},
         "hand_over_seconds": {"type": "int", "default": 0},
         "keep": {"type": "bool", "default": False},
+        "masking": {"type": "list", "elements": "dict", "default": [], "options": MASKING},
+        "require_encrypted": {"type": "bool", "default": False},
+        "wipe": {"type": "bool", "default": False},
         "timeout": {"type": "int", "default": 7200},
         "lock_timeout": {"type": "int", "default": 0},
     }

@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import getpass
 import os
-import shutil
 import socket
 import tempfile
 import time
@@ -21,7 +20,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.boringdb.ops.plugins.module_utils._core.checks import failed
+from ansible_collections.boringdb.ops.plugins.module_utils._core.checks import failed, passed
+from ansible_collections.boringdb.ops.plugins.module_utils._core.device import protection
 from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError
 from ansible_collections.boringdb.ops.plugins.module_utils._core.files import is_empty, read_text
 from ansible_collections.boringdb.ops.plugins.module_utils._core.lock import host_lock
@@ -39,6 +39,7 @@ from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.repositor
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.repository_pgbackrest import (
     PgbackrestRepository,
 )
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.restore_mask import mask
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.restore_plan import Plan
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.restore_planner import (
     NobodyIn,
@@ -75,15 +76,34 @@ def _remove(server: Server, params: Params, check_mode: bool) -> Outcome:
     if said is None:
         return Outcome(False, {"seconds": 0.0})
     if params["keep"]:
-        if not check_mode:
-            time_to_live.keep(server.data_dir)
-        return Outcome(not said.get("kept"), {"kept_until": stamp(datetime.fromtimestamp(said["until"], timezone.utc))})
+        return _keep(server, params, said, check_mode)
     if not check_mode:
         with host_lock(str(server.data_dir), "restore", params["lock_timeout"]):
             # While the lock was waited for, the copy may have become another run's.
             if _own_marker(server, params) is not None:
                 time_to_live.remove(server)
     return Outcome(True, {"seconds": round(time.monotonic() - begun, 3)}, "copy: present\n", "copy: absent\n")
+
+
+def _keep(server: Server, params: Params, said: dict[str, Any], check_mode: bool) -> Outcome:
+    """Leave the copy until its time is over, masked where that is asked for. One that can't be masked is removed."""
+    facts: dict[str, Any] = {"kept_until": stamp(datetime.fromtimestamp(said["until"], timezone.utc))}
+    if said.get("kept"):
+        return Outcome(False, facts)
+    if check_mode:
+        return Outcome(True, facts)
+    if params["masking"]:
+        begun = time.monotonic()
+        with host_lock(str(server.data_dir), "restore", params["lock_timeout"]):
+            try:
+                facts["masked"] = mask(server, params["masking"], params["timeout"])
+            except OpsError as exc:
+                time_to_live.remove(server)
+                words = f"the copy was removed instead of kept, because it could not be masked: {exc}"
+                gone = {"seconds": round(time.monotonic() - begun, 3), "not_kept": words}
+                return Outcome(True, gone, "copy: present\n", "copy: absent\n", warnings=[words])
+    time_to_live.keep(server.data_dir)
+    return Outcome(True, facts)
 
 
 class _Restore(Planner):
@@ -112,7 +132,8 @@ class _Restore(Planner):
             except (OpsError, OSError) as exc:
                 raise self.told(exc) from exc
             finally:
-                shutil.rmtree(time_to_live.scratch(data_dir), ignore_errors=True)
+                with contextlib.suppress(OpsError, OSError):
+                    time_to_live.discard(data_dir, time_to_live.scratch(data_dir))
         return Outcome(True, self.result(plan), "copy: absent\n", f"copy: {plan.backup.label}\n")
 
     def _only_plan(self) -> Outcome:
@@ -133,7 +154,8 @@ class _Restore(Planner):
         """Claim the place, and have the host clean it after its time to live. A refusal leaves it as it was."""
         data_dir = self.server.data_dir
         made = [place for place in (data_dir.parent, *data_dir.parent.parents) if not place.exists()]
-        token = time_to_live.mark(data_dir, self.params["ttl_seconds"], self.params["claim"] or "")
+        wiped = self.params["wipe"]
+        token = time_to_live.mark(data_dir, self.params["ttl_seconds"], self.params["claim"] or "", wiped)
         time_to_live.arm(self.server, token)
         try:
             yield
@@ -164,6 +186,12 @@ class _Restore(Planner):
         if not os.access(place, os.W_OK | os.X_OK):
             message = f"{place} is not writable for {getpass.getuser()}; let this account write there, or go elsewhere"
             raise self.failing("place_writable", "writable", message)
+        if self.params["require_encrypted"]:
+            protected, words = protection(data_dir.parent)
+            if not protected:
+                message = f"{data_dir.parent} is on {words} (put the copy on a dm-crypt device, or in memory)"
+                raise self.failing("place_encrypted", "encrypted, or in memory", message)
+            self.checks.append(passed("place_encrypted", expected="encrypted, or in memory", actual=words))
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:

@@ -18,7 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError
-from ansible_collections.boringdb.ops.plugins.module_utils._core.files import read_text, remove_tree, write_atomic
+from ansible_collections.boringdb.ops.plugins.module_utils._core.files import (
+    read_text,
+    remove_tree,
+    wipe,
+    write_atomic,
+)
 from ansible_collections.boringdb.ops.plugins.module_utils._core.lock import host_lock
 from ansible_collections.boringdb.ops.plugins.module_utils._core.process import alive, born, detach
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server import Server, await_condition
@@ -49,11 +54,14 @@ def marker(data_dir: Path) -> dict[str, Any] | None:
         return None
 
 
-def mark(data_dir: Path, seconds: float, claim: str) -> str:
-    """Take the place for a copy of the run `claim`, and return the token that the watching process goes by."""
+def mark(data_dir: Path, seconds: float, claim: str, wiped: bool = False) -> str:
+    """Take the place for a copy of the run `claim`, and return the token that the watching process goes by.
+
+    :param wiped: whoever removes it overwrites its files first
+    """
     token = os.urandom(8).hex()
     worker = {"pid": os.getpid(), "born": born(os.getpid())}
-    said = {"token": token, "claim": claim, **worker, "until": time.time() + seconds}
+    said = {"token": token, "claim": claim, **worker, "until": time.time() + seconds, "wiped": wiped}
     data_dir.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     write_atomic(_beside(data_dir, "restore.json"), json.dumps(said))
     return token
@@ -71,8 +79,25 @@ def keep(data_dir: Path) -> None:
     note(data_dir, kept=True)
 
 
+def discard(data_dir: Path, place: Path) -> bool:
+    """Remove something of a copy, overwritten before where its marker says so; returns whether there was anything.
+
+    Raises OpsError, after the removal, where it could not be overwritten.
+    """
+    said, cause = marker(data_dir), None
+    if said and said.get("wiped"):
+        try:
+            wipe(place)
+        except OSError as exc:
+            cause = exc
+    there = remove_tree(place)
+    if cause is not None:
+        raise OpsError(f"{place} was removed, but not all of it could be overwritten: {cause}")
+    return there
+
+
 def remove(server: Server) -> bool:
-    """Stop a copy and remove all of it; returns whether there was anything."""
+    """Stop a copy and remove all of it; returns whether there was anything. Raises OpsError as `discard` does."""
     pid = server.pid()
     if pid:
         # Nothing of a copy is worth a clean shutdown.
@@ -85,12 +110,19 @@ def remove(server: Server) -> bool:
     data_dir = server.data_dir
     _end_processes_in(data_dir)
     places = [data_dir, tablespaces(data_dir), scratch(data_dir), server.log_file]
-    found = [remove_tree(place) for place in places]
+    found, told = [], []
+    for place in places:
+        try:
+            found.append(discard(data_dir, place))
+        except OpsError as exc:
+            told.append(str(exc))
     socket = Path(server.socket_dir) / f".s.PGSQL.{server.port}"
     for leftover in (socket, socket.with_name(socket.name + ".lock")):
         leftover.unlink(missing_ok=True)
     # Last, so that a removal that is interrupted is known as ours and finished by the next run.
     found.append(remove_tree(_beside(data_dir, "restore.json")))
+    if told:
+        raise OpsError("; ".join(told))
     return any(found)
 
 

@@ -102,3 +102,19 @@ def test_removing_follows_no_link(tmp_path: Path) -> None:
     assert files.remove_tree(tmp_path / "tree") is False
     assert [path.name for path in tmp_path.iterdir()] == ["kept"]
     assert (tmp_path / "kept/file").exists()
+
+
+def test_wiped_files_hold_zeros_and_what_has_another_name_is_left(tmp_path: Path) -> None:
+    (tmp_path / "tree/below").mkdir(parents=True)
+    large, shared = tmp_path / "tree/below/large", tmp_path / "tree/shared"
+    large.write_bytes(b"x" * 2_500_000)
+    shared.write_bytes(b"of two")
+    (tmp_path / "elsewhere").hardlink_to(shared)
+    (tmp_path / "tree/link").symlink_to(tmp_path / "outside")
+    (tmp_path / "outside").write_bytes(b"of somebody else")
+    assert files.wipe(tmp_path / "tree") == 2_500_000
+    assert large.read_bytes() == bytes(2_500_000)
+    assert (tmp_path / "elsewhere").read_bytes() == b"of two"
+    assert (tmp_path / "outside").read_bytes() == b"of somebody else"
+    assert files.wipe(large) == 2_500_000
+    assert files.wipe(tmp_path / "nothing") == 0
