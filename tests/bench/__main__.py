@@ -14,7 +14,7 @@ import statistics
 import sys
 from collections.abc import Callable, Iterable
 
-from tests.bench import converge, ground, hosts, native, pgbackrest, s3, switchover
+from tests.bench import converge, estate, ground, hosts, memory, native, pgbackrest, s3, switchover
 from tests.bench.ground import in_turn
 from tests.lab import doctor
 
@@ -45,12 +45,17 @@ def main() -> None:
     parser.add_argument("--s3-scale", type=int, default=300, help="and with the S3 store (default 300: 4.5 GB)")
     parser.add_argument("--switchovers", type=int, default=10, help="pairs of switchovers, an even number")
     parser.add_argument("--only-switchovers", action="store_true", help="nothing else")
+    parser.add_argument("--only-estate", action="store_true", help="only fifty servers, and five thousand tables")
     parser.add_argument("--pairs", type=int, default=4, help="an even number, so that each begins as often")
     chosen = parser.parse_args()
     # Whoever ends it is cleaned up behind, too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     if chosen.only_switchovers:
         stalls(chosen.switchovers)
+        return
+    if chosen.only_estate:
+        compare("instance_info_50", estate.rounds(chosen.pairs))
+        peaks()
         return
     try:
         source = ground.Source(chosen.scale)
@@ -64,8 +69,16 @@ def main() -> None:
         ground.remove()
     for name, value, unit in converge.figures():
         line(name, value, unit)
+    compare("instance_info_50", estate.rounds(chosen.pairs))
+    peaks()
     stalls(chosen.switchovers)
     in_the_lab(chosen.lab_scale, chosen.s3_scale, chosen.pairs)
+
+
+def peaks() -> None:
+    """What modules hold in memory with five thousand tables, beside what they hold with next to none."""
+    for name, many, few in memory.figures():
+        line(f"memory_5000_tables_{name}", many, "MB", few, round(many / few, 3))
 
 
 def stalls(count: int) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.modules import OWNER, REPO, ROOT, as_owner, module, programs
+from tests.modules import OWNER, REPO, ROOT, as_owner, command, environment, options, programs, result_of
 from tests.ports import free_port
 
 __all__ = ["HOME", "PROGRAMS", "REPO", "Source", "in_turn", "module", "remove", "run", "timed"]
@@ -28,6 +28,14 @@ def run(*argv: str, stdin: str = "", **env: str) -> str:
     if done.returncode:
         raise SystemExit(f"bench: {argv[0]} failed: {done.stderr[-2000:] or done.stdout[-2000:]}")
     return done.stdout
+
+
+def module(word: str, **given: Any) -> dict[str, Any]:
+    """One of our modules as it starts on a host: with an interpreter of its own, which its figures hold."""
+    done = subprocess.run(
+        command(word), input=options(given), text=True, capture_output=True, check=False, cwd="/", env=environment()
+    )
+    return result_of(word, done.stdout or done.stderr)
 
 
 def timed(action: Any) -> float:

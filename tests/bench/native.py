@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 from tests.bench.ground import HOME, PROGRAMS, Source, module, run, timed
 
@@ -41,14 +42,18 @@ def backup_by_hand(source: Source) -> float:
     )
 
 
-def _options(source: Source) -> dict[str, object]:
-    place = {
+def place(source: Source) -> dict[str, Any]:
+    """The options that name the copy."""
+    return {
         "data_dir": str(COPY / "data"),
         "socket_dir": str(COPY / "run"),
         "bin_dir": str(PROGRAMS),
         "port": source.port + 1,
     }
-    return {**source.repository, **place}
+
+
+def _options(source: Source) -> dict[str, Any]:
+    return {**source.repository, **place(source)}
 
 
 def restore(source: Source) -> float:
@@ -100,13 +105,10 @@ def restore_by_hand(source: Source) -> float:
 
 def drill(source: Source) -> float:
     """Restore and every default check, page checksums included, as the drill runs them."""
-    place = {
-        key: value for key, value in _options(source).items() if key in ("data_dir", "socket_dir", "bin_dir", "port")
-    }
 
     def act() -> None:
         module("restore", **_options(source))
-        module("verify", backup_dir=str(newest(source)), page_checksums=True, **place)
+        module("verify", backup_dir=str(newest(source)), page_checksums=True, **place(source))
 
     seconds = timed(act)
     module("restore", state="absent", **_options(source))
