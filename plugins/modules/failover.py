@@ -227,7 +227,7 @@ fenced:
 
 from ansible_collections.boringdb.ops.plugins.module_utils._core.module import Cells, run
 from ansible_collections.boringdb.ops.plugins.module_utils._patroni.failover import failover as patroni_failover
-from ansible_collections.boringdb.ops.plugins.module_utils._patroni.node import manager_of
+from ansible_collections.boringdb.ops.plugins.module_utils._patroni.node import manager_of_plan
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.failover import failover
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server import SERVER_OPTIONS
 
@@ -261,7 +261,7 @@ def main() -> None:
         "fenced": {"type": "bool", "default": False},
         "timeout": {"type": "int", "default": 60},
     }
-    run("failover", CELLS, {**SERVER_OPTIONS, **own}, manager_of)
+    run("failover", CELLS, {**SERVER_OPTIONS, **own}, manager_of_plan)
 
 
 if __name__ == "__main__":

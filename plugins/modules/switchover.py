@@ -249,7 +249,7 @@ sent:
 """
 
 from ansible_collections.boringdb.ops.plugins.module_utils._core.module import Cells, run
-from ansible_collections.boringdb.ops.plugins.module_utils._patroni.node import manager_of
+from ansible_collections.boringdb.ops.plugins.module_utils._patroni.node import manager_of_plan
 from ansible_collections.boringdb.ops.plugins.module_utils._patroni.switchover import switchover as patroni_switchover
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server import SERVER_OPTIONS
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.switchover import switchover
@@ -295,7 +295,7 @@ def main() -> None:
         ("state", "moved", ["name", "candidate", "candidate_host"]),
         ("state", "reachable", ["candidate_host", "replication_password"]),
     ]
-    run("switchover", CELLS, {**SERVER_OPTIONS, **own}, manager_of, required_if=needs)
+    run("switchover", CELLS, {**SERVER_OPTIONS, **own}, manager_of_plan, required_if=needs)
 
 
 if __name__ == "__main__":

@@ -37,6 +37,14 @@ def manager_of(params: Mapping[str, Any]) -> str | None:
     return MANAGER if data_dir and configuration_of(Path(data_dir)) else None
 
 
+def manager_of_plan(params: Mapping[str, Any]) -> str | None:
+    """The manager of the members that a plan is of, whichever of them makes it: also one whose own Patroni is gone."""
+    members = params["members"] if params["state"] == "planned" else {}
+    if any(isinstance(facts, Mapping) and facts.get("manager") == MANAGER for facts in members.values()):
+        return MANAGER
+    return manager_of(params)
+
+
 def configuration_of(data_dir: Path) -> Path | None:
     """The configuration of Patroni that names this data directory."""
     unread = []
