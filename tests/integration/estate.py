@@ -73,19 +73,23 @@ class Estate:
         return {**inherited, **own, **more}
 
     def begin(self, playbook: str, *words: str, **variables: Any) -> Running:
-        """Start a playbook in a session of its own."""
+        """Start a playbook in a session of its own. Its modules are files, by whose names they can be found."""
+        return self._start(playbook, words, variables, ANSIBLE_PIPELINING="0")
+
+    def _start(self, playbook: str, words: tuple[str, ...], variables: dict[str, Any], **env: str) -> Running:
         given = {"cluster": "orders", **variables}
         given = {name: value for name, value in given.items() if value is not None}
         argv = [str(Path(sys.executable).with_name("ansible-playbook")), "-i", str(self.inventory)]
         argv += [str(REPO / "playbooks" / f"{playbook}.yml"), "-e", json.dumps(given), *words]
-        return self._begin(argv, playbook, None, REPO)
+        return self._begin(argv, playbook, None, REPO, **env)
 
     def play(self, playbook: str, *words: str, **variables: Any) -> Played:
         """Run a playbook to its end. Its modules are forked, because nobody looks at them while they run.
 
         A test with an interpreter of its own says so with the variable, or gives None where its inventory does.
         """
-        return self.begin(playbook, *words, **{"ansible_python_interpreter": str(warm().python), **variables}).end()
+        given = {"ansible_python_interpreter": str(warm().python), **variables}
+        return self._start(playbook, words, given).end()
 
     def converge(self, playbook: str, *words: str, **variables: Any) -> str:
         """Run a playbook that has to succeed; returns its output."""
@@ -121,12 +125,12 @@ class Estate:
         """Run a module to its end; returns its result."""
         return self.begin_module(word, **options).result(fails)
 
-    def _begin(self, argv: list[str], name: str, stdin: str | None, cwd: Path) -> Running:
+    def _begin(self, argv: list[str], name: str, stdin: str | None, cwd: Path, **env: str) -> Running:
         handle, path = tempfile.mkstemp(prefix=f"{name}-", suffix=".log", dir=self.logs)
         with os.fdopen(handle, "w") as log:
             popen = subprocess.Popen(
                 argv, stdin=subprocess.PIPE if stdin else subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
-                env=self.environment(), cwd=cwd, text=True, start_new_session=True,
+                env=self.environment(**env), cwd=cwd, text=True, start_new_session=True,
             )  # fmt: skip
         if popen.stdin:
             popen.stdin.write(stdin or "")

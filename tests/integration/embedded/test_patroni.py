@@ -215,5 +215,5 @@ def test_a_patroni_that_is_gone_is_told_in_one_line(trio: Trio) -> None:
     assert "no configuration of Patroni names" in told
     # Whichever member makes the plan, also the one whose Patroni is gone.
     for name in ("two", "three"):
-        given = {"candidate": "three", "members": trio.seen()}
-        assert "three is not run by Patroni" in trio.ask(name, "switchover", state="planned", fails=True, **given)["msg"]
+        given = {"state": "planned", "candidate": "three", "members": trio.seen()}
+        assert "three is not run by Patroni" in trio.ask(name, "switchover", fails=True, **given)["msg"]

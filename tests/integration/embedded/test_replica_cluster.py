@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from estate import REPO, Estate
-from estate_runs import Played, await_, kill, parent
+from estate_runs import await_, kill, parent
 from holds import bin_dir, held
 from test_provision import changed
 
@@ -46,10 +46,6 @@ class Four(Estate):
             (self.inventory / "group_vars").symlink_to(REPO / "inventories/local/group_vars")
         (self.inventory / ".members").write_text(json.dumps(members))
         (self.inventory / ".members").chmod(0o644)
-
-    def play(self, playbook: str, *words: str, **variables: Any) -> Played:
-        """Run a playbook to its end; four members take their time on a busy machine."""
-        return self.begin(playbook, *words, **variables).end(600)
 
     def facts(self, host: str) -> dict[str, Any]:
         """What `instance_info` says of a member."""

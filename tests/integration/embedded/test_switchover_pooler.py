@@ -117,7 +117,7 @@ def test_a_worker_killed_behind_the_fence_and_the_same_command_again(pair: Poole
             await_(hold.at.exists, "the fence", 180)
             tool = hold.reached()
             kill(parent(tool))
-        done = running.end(200)
+        done = running.end()
         assert done.code != 0
         assert "ended without a result" in done.told()
         assert pair.shown()["paused"] != "0"
@@ -141,7 +141,7 @@ def test_a_worker_killed_while_it_pauses_and_the_same_command_again(pair: Pooled
         running = pair.begin("switchover", **given, **waits)
         await_(lambda: pair.shown()["paused"] != "0", "the pause", 180)
         kill(pair.process("AnsiballZ_switchover"))
-        assert running.end(200).code != 0
+        assert running.end().code != 0
         assert client.execute("SELECT 2").fetchone() == (2,)
     assert pair.primary() == old
     pair.switched(candidate)
@@ -165,7 +165,7 @@ def test_a_worker_killed_before_the_route_and_the_same_command_again(pair: Poole
                 hold.release()
                 await_(lambda: pair.sql("SELECT pg_is_in_recovery()", candidate) == "f", "the promotion")
                 kill(worker)
-        assert running.end(200).code != 0
+        assert running.end().code != 0
         assert (pair.shown()["paused"], pair.shown()["port"]) != ("0", str(pair.server(candidate)["port"]))
         output = pair.switched(candidate)
         assert "what an earlier run left is finished" in " ".join(output.split())
