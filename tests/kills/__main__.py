@@ -3,7 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Kill a playbook at each of its task boundaries, run the same command again, and judge what is there then.
 
-usage: python -m tests.kills [--playbook NAME] [--victim NAME] [--boundary N] [--sample K --seed S] [--list | --table]
+usage: python -m tests.kills [--playbook NAME] [--victim NAME] [--boundary N] [--sample K --seed S]
+                            [--missing] [--losses N] [--list | --table]
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ from types import FrameType
 
 from tests.kills.case import Result, run
 from tests.kills.ground import Ground
-from tests.kills.hosts.chain import Chain, Loss
+from tests.kills.hosts.chain import Chain, Loss, Part
 from tests.kills.hosts.run import chains
 from tests.kills.operations import OPERATIONS
 from tests.kills.rehearsal import Rehearsal, rehearse
-from tests.kills.results import keep, keep_chain, known
+from tests.kills.results import keep, keep_chain, known, shown
 from tests.kills.strike import Case
 from tests.kills.table import write_page
 from tests.kills.victims import VICTIMS
@@ -38,6 +39,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--sample", type=int, metavar="K", help="K random cases of those that are left")
     parser.add_argument("--seed", type=int, default=20260101, help="of the sample, and of the moment within each task")
     parser.add_argument("--missing", action="store_true", help="only cases that have not converged here yet")
+    parser.add_argument("--losses", type=int, metavar="N", help="end a chain of hosts after N; --missing goes on")
     parser.add_argument("--list", action="store_true", help="play each once without a kill, and list the cases")
     parser.add_argument("--table", action="store_true", help="write docs/kills.md of what the last runs have shown")
     return parser.parse_args()
@@ -117,16 +119,18 @@ def of_playbook(playbook: str, ground: Ground, options: argparse.Namespace) -> I
         operation.reset(bool(result.misses))
 
 
-def on_hosts(playbooks: list[str], seed: int) -> list[Chain]:
+def on_hosts(playbooks: list[str], options: argparse.Namespace) -> list[Chain]:
     """The chains of the lab's hosts; said aloud where this machine can't boot the lab."""
     why = doctor.unavailable()
     if why:
         print(f"kills: the victim host is left out, the lab can't run here: {why}", file=sys.stderr)
         return []
     found = []
-    for told in chains(playbooks, seed):
+    most = options.losses or Part().most
+    parts = {name: Part(shown(name) if options.missing else frozenset(), most) for name in playbooks}
+    for told in chains(playbooks, options.seed, parts):
         if isinstance(told, Chain):
-            keep_chain(told)
+            keep_chain(told, goes_on=options.missing)
             found.append(told)
             word = "MISSED   " if told.misses else "converged"
             print(f"{word} {told.playbook}/host: {len(told.losses)} losses, {told.runs} runs, {told.seconds:.0f} s")
@@ -155,7 +159,7 @@ def main() -> int:
     if options.list:
         return 0
     everything = options.victim is None and options.boundary is None and options.sample is None
-    in_chains = on_hosts(wanted, options.seed) if everything or options.victim == "host" else []
+    in_chains = on_hosts(wanted, options) if everything or options.victim == "host" else []
     missed = [result for result in results if result.misses]
     lost = sum(miss.startswith("lost") for result in missed for miss in result.misses)
     left = sum(miss.startswith("left") for result in missed for miss in result.misses)

@@ -54,11 +54,22 @@ def renumbered(results: dict[str, Any], playbook: str, numbers: dict[str, int]) 
             yield now, {**result, "name": now}
 
 
-def keep_chain(chain: Chain) -> None:
-    """Keep how a playbook's chain on the lab's hosts went."""
+def keep_chain(chain: Chain, goes_on: bool = False) -> None:
+    """Keep how a playbook's chain on the lab's hosts went; one that goes on is added to its earlier parts."""
     kept = load()
-    kept.setdefault("chains", {})[chain.playbook] = {**asdict(chain), "day": _today()}
+    new = {**asdict(chain), "day": _today()}
+    before = kept.setdefault("chains", {}).get(chain.playbook) if goes_on else None
+    if before and not before["misses"]:
+        for total in ("losses", "runs", "seconds"):
+            new[total] = before[total] + new[total]
+    kept["chains"][chain.playbook] = new
     _write(kept)
+
+
+def shown(playbook: str) -> frozenset[str]:
+    """The tasks that the kept parts of a playbook's chain have struck, all of which ended well."""
+    kept = load().get("chains", {}).get(playbook, {"misses": [], "losses": []})
+    return frozenset() if kept["misses"] else frozenset(loss["task"] for loss in kept["losses"])
 
 
 def _today() -> str:

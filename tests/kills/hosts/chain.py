@@ -12,7 +12,7 @@ from __future__ import annotations
 import random
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,6 +40,11 @@ class Step:
     on: dict[str, str] = field(compare=False, default_factory=dict)
     seconds: float = field(compare=False, default=0.0)
 
+    @property
+    def name(self) -> str:
+        """Its play and task."""
+        return f"{self.play}: {self.task}"
+
 
 @dataclass
 class Loss:
@@ -64,6 +69,14 @@ class Chain:
     seconds: float = 0.0
 
 
+@dataclass(frozen=True)
+class Part:
+    """A part of a chain: what earlier parts have shown is left alone, and after so many losses it comes to its end."""
+
+    shown: frozenset[str] = frozenset()
+    most: int = 1 << 30
+
+
 def steps(trail: list[dict[str, Any]]) -> list[Step]:
     """What ran on a host of the lab, in its order, by a trail."""
     task, began = {}, {}
@@ -82,15 +95,19 @@ def steps(trail: list[dict[str, Any]]) -> list[Step]:
 class Taken:
     """Which steps are known to work on a host, and from which of them it was taken already."""
 
-    def __init__(self, rehearsed: list[Step], seed: int) -> None:
+    def __init__(self, rehearsed: list[Step], seed: int, shown: Collection[str] = ()) -> None:
+        """`shown` are the tasks, as losses name them, that an earlier part of the chain has struck."""
         self.known = {step: step for step in rehearsed}
-        self.struck: set[Step] = set()
+        self.shown = shown
+        self.struck: set[Step] = {step for step in rehearsed if step.name in shown}
         self.dice = random.Random(seed)
 
     def learn(self, trail: list[dict[str, Any]]) -> None:
         """A run on what a loss has left may go other ways than the rehearsal."""
         for step in steps(trail):
             self.known.setdefault(step, step)
+            if step.name in self.shown:
+                self.struck.add(step)
 
     def due(self, trail: list[dict[str, Any]]) -> Step | None:
         """The step that has begun and not ended, if it is one whose loss is still to come."""
@@ -110,17 +127,19 @@ class Taken:
         return self.dice.choice(sorted(set(step.on.values())))
 
 
-def run(operation: Operation, ground: Hosts, rehearsed: list[Step], seed: int) -> Iterator[Loss | Chain]:
-    """Play the chain; yields every loss, and the chain at its end."""
+def run(
+    operation: Operation, ground: Hosts, rehearsed: list[Step], seed: int, part: Part = Part()
+) -> Iterator[Loss | Chain]:
+    """Play the chain, or the next part of it; yields every loss, and the chain at its end."""
     begun = time.monotonic()
-    taken, chain = Taken(rehearsed, seed), Chain(operation.playbook, len(rehearsed))
+    taken, chain = Taken(rehearsed, seed, part.shown), Chain(operation.playbook, len(rehearsed))
     usual = ground.names()
     operation.begin()
     try:
         while not chain.misses:
             running = ground.begin(operation.playbook, **operation.variables)
             chain.runs += 1
-            loss = _strike(ground, running, taken)
+            loss = _strike(ground, running, taken) if len(chain.losses) < part.most else None
             done = running.end(900)
             taken.learn(read(ground.trail))
             if loss:
@@ -153,7 +172,7 @@ def _strike(ground: Hosts, running: Any, taken: Taken) -> Loss | None:
         host = taken.choose(step)
         ground.cut_power(host)
         last = [line for line in read(ground.trail) if line["event"] == "start"][-1]
-        return Loss(host, f"{step.play}: {step.task}", part, f"{last['play']}: {last['task']}")
+        return Loss(host, step.name, part, f"{last['play']}: {last['task']}")
     return None
 
 

@@ -6,21 +6,21 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from tests.kills.hosts import chain
-from tests.kills.hosts.chain import Chain, Loss, Step
+from tests.kills.hosts.chain import Chain, Loss, Part, Step
 from tests.kills.hosts.ground import Hosts
 from tests.kills.hosts.operations import OPERATIONS, Operation
 from tests.kills.trail import read
 
 
-def chains(playbooks: list[str], seed: int) -> Iterator[str | Loss | Chain]:
+def chains(playbooks: list[str], seed: int, parts: Mapping[str, Part]) -> Iterator[str | Loss | Chain]:
     """Provision, fill and back up; rehearse each playbook, and play its chain. Says what is going on."""
     with tempfile.TemporaryDirectory(prefix="bdb-cuts-") as home, Hosts(Path(home)) as ground:
         if "provision" in playbooks:
-            yield from _chain(OPERATIONS["provision"](ground), ground, seed)
+            yield from _chain(OPERATIONS["provision"](ground), ground, seed, parts)
         # Also behind a chain that came to no good end.
         _must(ground, "provision")
         _must(ground, "evidence_key")
@@ -28,13 +28,15 @@ def chains(playbooks: list[str], seed: int) -> Iterator[str | Loss | Chain]:
         _must(ground, "backup")
         for playbook in playbooks:
             if playbook != "provision":
-                yield from _chain(OPERATIONS[playbook](ground), ground, seed)
+                yield from _chain(OPERATIONS[playbook](ground), ground, seed, parts)
 
 
-def _chain(operation: Operation, ground: Hosts, seed: int) -> Iterator[str | Loss | Chain]:
+def _chain(
+    operation: Operation, ground: Hosts, seed: int, parts: Mapping[str, Part]
+) -> Iterator[str | Loss | Chain]:
     found = _rehearse(operation, ground)
     yield f"{operation.playbook}: {len(found)} tasks on a host, {sum(step.seconds for step in found):.0f} s"
-    yield from chain.run(operation, ground, found, seed)
+    yield from chain.run(operation, ground, found, seed, parts[operation.playbook])
 
 
 def _rehearse(operation: Operation, ground: Hosts) -> list[Step]:

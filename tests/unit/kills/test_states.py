@@ -6,10 +6,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
+from tests.kills import results as kept_results
 from tests.kills import table
-from tests.kills.hosts.chain import Step, Taken, steps
+from tests.kills.hosts.chain import Chain, Loss, Step, Taken, steps
 from tests.kills.rehearsal import Rehearsal
 from tests.kills.results import renumbered
 from tests.kills.trail import boundaries, states
@@ -99,6 +103,30 @@ def test_a_host_is_taken_once_from_each_task_that_is_known_to_work_on_it() -> No
     assert taken.due(trail_of_a_host("two", False)) is None
     taken.learn(trail_of_a_host("two", True))
     assert taken.due(trail_of_a_host("two", False)) == Step("P", "two")
+
+
+def test_a_later_part_of_a_chain_leaves_alone_what_an_earlier_one_has_shown() -> None:
+    rehearsed = [Step("P", task, {"cuts1": "cuts1"}) for task in ("one", "two")]
+    taken = Taken(rehearsed, 1, ["P: one", "P: three"])
+    taken.learn(trail_of_a_host("three", True))
+    due = {task: taken.due(trail_of_a_host(task, False)) for task in ("one", "two", "three")}
+    assert due == {"one": None, "two": Step("P", "two"), "three": None}
+
+
+def test_the_parts_of_a_chain_are_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(kept_results, "RESULTS", tmp_path / "results.json")
+    assert kept_results.shown("backup") == frozenset()
+    part = Chain("backup", 3, 2, [Loss("cuts1", "P: one", 0.5, "P: one")], [], 10.0)
+    kept_results.keep_chain(part, goes_on=True)
+    kept_results.keep_chain(replace(part, runs=3, losses=[Loss("cuts2", "P: two", 0.1, "P: two")]), goes_on=True)
+    kept = kept_results.load()["chains"]["backup"]
+    assert (kept["runs"], kept["seconds"], len(kept["losses"])) == (5, 20.0, 2)
+    assert kept_results.shown("backup") == {"P: one", "P: two"}
+    # After a miss it begins anew.
+    kept_results.keep_chain(replace(part, misses=["lost"]), goes_on=True)
+    assert kept_results.shown("backup") == frozenset()
+    kept_results.keep_chain(part, goes_on=True)
+    assert kept_results.load()["chains"]["backup"]["runs"] == 2
 
 
 def test_a_result_stays_with_its_task_where_boundaries_move() -> None:
