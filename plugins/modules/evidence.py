@@ -205,28 +205,38 @@ options:
     type: dict
   store:
     description:
-      - A bucket that holds the ledger for several controllers; O(ledger) is then this controller's copy. Each place in
-        a chain is taken by a conditional write. Needs boto3.
+      - What holds the ledger for several controllers, a bucket or a folder on a host; O(ledger) is then this
+        controller's copy. Each place in a chain is taken by a write that succeeds once.
+      - A bucket needs boto3. A host is reached with the program C(ssh), with a key and without a question; it needs a
+        POSIX shell only.
       - Used by O(state=recorded), O(state=followed_up) and O(state=synced), which needs it; the other states read the
         copy. Check mode reads the copy alone, but for O(state=synced).
     type: dict
     suboptions:
       bucket:
-        description: The bucket.
+        description: The bucket. It needs O(store.endpoint) and O(store.region).
         type: str
-        required: true
       endpoint:
         description: Bare name of the store.
         type: str
-        required: true
       region:
         description: Region of the bucket.
         type: str
-        required: true
+      host:
+        description: The host, as ssh knows it. It needs O(store.path).
+        type: str
+      path:
+        description: The folder on the host; it is made.
+        type: str
+      user:
+        description: The account on the host. Without it, what ssh's configuration says.
+        type: str
+      ssh_config:
+        description: The configuration of ssh, with the key and the known hosts. Without it, the account's own.
+        type: path
       port:
-        description: Port of the store.
+        description: Port of the store. Without it 443 for a bucket, and what ssh's configuration says for a host.
         type: int
-        default: 443
       uri_style:
         description: How the bucket is addressed.
         type: str
@@ -562,7 +572,7 @@ from ansible_collections.boringdb.ops.plugins.module_utils._core.evidence import
 )
 from ansible_collections.boringdb.ops.plugins.module_utils._core.follow_up import SAID, followed_up
 from ansible_collections.boringdb.ops.plugins.module_utils._core.keys import MISSING_CRYPTOGRAPHY
-from ansible_collections.boringdb.ops.plugins.module_utils._core.ledger_bucket import synced
+from ansible_collections.boringdb.ops.plugins.module_utils._core.ledger_shared import synced
 from ansible_collections.boringdb.ops.plugins.module_utils._core.witness import KINDS, witnessed
 
 STATES = {
@@ -600,10 +610,14 @@ FOLLOW_UP = {
 }
 
 STORE = {
-    "bucket": {"type": "str", "required": True},
-    "endpoint": {"type": "str", "required": True},
-    "region": {"type": "str", "required": True},
-    "port": {"type": "int", "default": 443},
+    "bucket": {"type": "str"},
+    "endpoint": {"type": "str"},
+    "region": {"type": "str"},
+    "host": {"type": "str"},
+    "path": {"type": "str"},
+    "user": {"type": "str"},
+    "ssh_config": {"type": "path"},
+    "port": {"type": "int"},
     "uri_style": {"type": "str", "choices": ["host", "path"], "default": "host"},
     "key": {"type": "str", "no_log": False},
     "key_secret": {"type": "str", "no_log": True},
@@ -651,7 +665,11 @@ def main() -> None:
             "operator": {"type": "dict"},
             "cluster": {"type": "str"},
             "witnesses": {"type": "dict"},
-            "store": {"type": "dict", "options": STORE},
+            "store": {
+                "type": "dict", "options": STORE, "mutually_exclusive": [("bucket", "host")],
+                "required_one_of": [("bucket", "host")],
+                "required_by": {"bucket": ["endpoint", "region"], "host": ["path"]},
+            },
             "witness": {"type": "list", "elements": "dict", "options": WITNESS},
             "lock_timeout": {"type": "int", "default": 60},
         },

@@ -14,7 +14,7 @@ from typing import Any
 
 from ansible_collections.boringdb.ops.plugins.module_utils._core import chain, keys, ledger, witness
 from ansible_collections.boringdb.ops.plugins.module_utils._core.keys import EvidenceError
-from ansible_collections.boringdb.ops.plugins.module_utils._core.ledger_bucket import store_of
+from ansible_collections.boringdb.ops.plugins.module_utils._core.ledger_shared import store_of
 from ansible_collections.boringdb.ops.plugins.module_utils._core.module import Outcome, Params
 from ansible_collections.boringdb.ops.plugins.module_utils._core.statement import FOLLOW_UPS
 

@@ -15,7 +15,7 @@ from ansible_collections.boringdb.ops.plugins.module_utils._core import chain, k
 from ansible_collections.boringdb.ops.plugins.module_utils._core.checks import passed, skipped
 from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import Preflight
 from ansible_collections.boringdb.ops.plugins.module_utils._core.evidence import operator, outcome
-from ansible_collections.boringdb.ops.plugins.module_utils._core.ledger_bucket import store_of
+from ansible_collections.boringdb.ops.plugins.module_utils._core.ledger_shared import store_of
 from ansible_collections.boringdb.ops.plugins.module_utils._core.module import Outcome, Params
 from ansible_collections.boringdb.ops.plugins.module_utils._core.statement import DIGEST, FOLLOW_UPS
 

@@ -53,7 +53,7 @@ class Appended:
 
 
 class Store(Protocol):
-    """A place that several controllers share, see ``ledger_bucket``."""
+    """A place that several controllers share, see ``ledger_store``."""
 
     def sync(self, root: Path, cluster: str) -> object:
         """Bring to each side what only the other has."""
