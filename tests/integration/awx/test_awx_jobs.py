@@ -18,6 +18,9 @@ from typing import Any
 import pytest
 import yaml
 from estate import REPO, Estate
+from estate_runs import HANGS
+
+from tests.modules import warm
 
 RELEASE = "ansible-runner==2.4.3"
 JOBS = yaml.safe_load((REPO / "roles/awx/vars/main/job_templates.yml").read_text())["__awx_job_templates"]
@@ -69,7 +72,8 @@ def launch(estate: Estate, runner: Path, tmp_path_factory: pytest.TempPathFactor
         (private / "env").mkdir()
         (private / "env/extravars").write_text(json.dumps(answers(playbook)))
         # What an inventory of AWX would hold, and no survey asks.
-        (private / "inventory.json").write_text(json.dumps(inventory))
+        given = {"ansible_python_interpreter": str(warm().python), **inventory}
+        (private / "inventory.json").write_text(json.dumps(given))
         environment = {**estate.environment(), "PYTHONPATH": str(runner), "AWX_HOST": "https://awx", "JOB_ID": "17"}
         command = [
             sys.executable, "-m", "ansible_runner", "run", private, "--project-dir", REPO,
@@ -78,7 +82,7 @@ def launch(estate: Estate, runner: Path, tmp_path_factory: pytest.TempPathFactor
             "--cmdline", " ".join(["-e", f"@{private}/inventory.json", *words]),
         ]  # fmt: skip
         done = subprocess.run(
-            command, cwd=private, env=environment, capture_output=True, text=True, timeout=240, check=False
+            command, cwd=private, env=environment, capture_output=True, text=True, timeout=HANGS, check=False
         )
         artifacts: dict[str, Any] = {}
         for path in sorted((private / "artifacts/job/job_events").glob("*.json")):

@@ -21,6 +21,7 @@ from typing import Any
 
 import pytest
 from embedded_servers import Server, as_user, await_, bin_dir, free_port
+from estate_runs import HANGS
 from pool_ground import APP
 from verify_ground import module
 
@@ -166,7 +167,7 @@ class Trio:
         words += [str(REPO / "playbooks" / f"{playbook}.yml"), "-e", json.dumps(given)]
         inherited = {name: value for name, value in environment().items() if not name.startswith("ANSIBLE_")}
         env = {**inherited, "ANSIBLE_CONFIG": str(REPO / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"}
-        done = subprocess.run(words, cwd=REPO, env=env, capture_output=True, text=True, timeout=300, check=False,
+        done = subprocess.run(words, cwd=REPO, env=env, capture_output=True, text=True, timeout=HANGS, check=False,
                               stdin=subprocess.DEVNULL)  # fmt: skip
         assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-1000:]
         return " ".join(done.stdout.split())
