@@ -174,7 +174,9 @@ def test_a_second_one_at_the_same_time_is_refused(tmp_path: Path) -> None:
 
 
 KILLED = """
-import sys
+import signal, sys
+# A shell has what it starts in the background ignore this one.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.path[:0] = {paths!r}
 from pathlib import Path
 from test_fleet_run import child, run
