@@ -66,7 +66,8 @@ class Estate:
         own = {
             "BORINGDB_HOME": str(self.home), "BORINGDB_PORT": str(self.port),
             "ANSIBLE_CONFIG": str(REPO / "ansible.cfg"),
-            "ANSIBLE_NOCOLOR": "1", "PYTHONDONTWRITEBYTECODE": "1",
+            # Ansible leaves what it tells in a buffer where it writes to a file; tests read along.
+            "ANSIBLE_NOCOLOR": "1", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1",
             # Interpreters, programs to hold at, then the machine's own.
             "PATH": f"{self.holds}:{Path(sys.executable).parent}:{os.environ['PATH']}",
         }  # fmt: skip
