@@ -66,7 +66,7 @@ class Host(Shared):
         done = self._start(_CLAIM, self.path, cluster, file_of(sequence), str(len(data)), stdin=data)
         if done.returncode == _TAKEN:
             return False
-        self._judge(done, "; nothing was recorded")
+        self._judge(done)
         return True
 
     def places(self, cluster: str) -> list[int]:
@@ -103,11 +103,11 @@ class Host(Shared):
         except OSError as exc:
             raise EvidenceError(f"{self.where} can't be asked: ssh: {exc.strerror}; install it") from exc
 
-    def _judge(self, done: subprocess.CompletedProcess[bytes], so: str = "") -> None:
+    def _judge(self, done: subprocess.CompletedProcess[bytes]) -> None:
         if done.returncode == 0:
             return
         said = tail(done.stderr.decode(errors="replace")) or "it said nothing"
         if done.returncode == _LOST:
-            raise EvidenceError(f"{self.where} can't be asked: {said}{so}")
-        short = "the connection broke off" if done.returncode == _SHORT else said
-        raise EvidenceError(f"{self.where}: {short}{so}")
+            raise EvidenceError(f"{self.where} can't be asked: {said}; nothing was recorded")
+        said = "the connection broke off" if done.returncode == _SHORT else said
+        raise EvidenceError(f"{self.where}: {said}; nothing was recorded")
