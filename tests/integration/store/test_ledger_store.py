@@ -187,11 +187,12 @@ def test_a_store_that_can_not_be_asked_records_nothing(two: tuple[Controller, Co
     first, _second = two
     of_bucket = [({"port": 1}, "can't be asked"), ({"bucket": "nowhere"}, "NoSuchBucket"),
                  ({"bucket": ""}, "bucket of the ledger's store is empty")]  # fmt: skip
-    of_host = [({"host": "nowhere"}, "can't be asked: ssh: Could not resolve hostname nowhere"),
-               ({"host": "-oProxyCommand=x"}, "host of the ledger's store is"),
-               ({"path": "relative"}, "path of the ledger's store is 'relative'"),
-               ({"path": "/proc/nothing"}, r"/proc/nothing on evidence\.example\.com: .*nothing was recorded"),
-    ]  # fmt: skip
+    of_host = [
+        ({"host": "nowhere"}, "can't be asked: ssh: Could not resolve hostname nowhere"),
+        ({"host": "-oProxyCommand=x"}, "host of the ledger's store is"),
+        ({"path": "relative"}, "path of the ledger's store is 'relative'"),
+        ({"path": "/proc/nothing"}, r"/proc/nothing on evidence\.example\.com: .*nothing was recorded"),
+    ]
     for wrong, said in of_host if "host" in first.options else of_bucket:
         first.options = {**two[1].options, **wrong}
         with pytest.raises(OpsError, match=said):
@@ -229,7 +230,8 @@ def test_a_record_of_which_only_a_part_arrives_takes_no_place(
     whole = subprocess.run
 
     def broken(argv: list[str], **more: Any) -> Any:
-        return whole(argv, **{**more, "input": more["input"][:100]})
+        cut = {**more, "input": more["input"][:100]}
+        return whole(argv, check=cut.pop("check"), **cut)
 
     with monkeypatch.context() as patched:
         patched.setattr(subprocess, "run", broken)
