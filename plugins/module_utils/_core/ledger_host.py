@@ -66,7 +66,9 @@ class Host(Shared):
         done = self._start(_CLAIM, self.path, cluster, file_of(sequence), str(len(data)), stdin=data)
         if done.returncode == _TAKEN:
             return False
-        self._judge(done)
+        # What was linked before the line broke stands there, and is found by the next run.
+        lost = done.returncode == _LOST
+        self._judge(done, "whether it was recorded is not known" if lost else "nothing was recorded")
         return True
 
     def places(self, cluster: str) -> list[int]:
@@ -103,11 +105,11 @@ class Host(Shared):
         except OSError as exc:
             raise EvidenceError(f"{self.where} can't be asked: ssh: {exc.strerror}; install it") from exc
 
-    def _judge(self, done: subprocess.CompletedProcess[bytes]) -> None:
+    def _judge(self, done: subprocess.CompletedProcess[bytes], so: str = "nothing was recorded") -> None:
         if done.returncode == 0:
             return
         said = tail(done.stderr.decode(errors="replace")) or "it said nothing"
         if done.returncode == _LOST:
-            raise EvidenceError(f"{self.where} can't be asked: {said}; nothing was recorded")
+            raise EvidenceError(f"{self.where} can't be asked: {said}; {so}")
         said = "the connection broke off" if done.returncode == _SHORT else said
-        raise EvidenceError(f"{self.where}: {said}; nothing was recorded")
+        raise EvidenceError(f"{self.where}: {said}; {so}")

@@ -22,7 +22,11 @@ from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import (
     wal_tail,
 )
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.failover_plan import Members, situation
-from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server import Server, await_condition
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server import (
+    Server,
+    await_condition,
+    timeline_of,
+)
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.switchover_move import ignore_signals
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.synchronous import Quorum
 
@@ -76,7 +80,7 @@ def _seen(server: Server, params: Params, check_mode: bool) -> Outcome:
 def _left(server: Server, params: Params, check_mode: bool) -> Outcome:
     """What the old primary has that the replicas have not, by its files."""
     del check_mode
-    timeline = int(server.control()["Latest checkpoint's TimeLineID"])
+    timeline = timeline_of(server.control())
     try:
         return Outcome(False, {"left": wal_tail.wal_tail(server, timeline, params["position"]).facts()})
     except OpsError as exc:

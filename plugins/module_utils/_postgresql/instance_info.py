@@ -14,7 +14,7 @@ from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import O
 from ansible_collections.boringdb.ops.plugins.module_utils._core.files import is_empty
 from ansible_collections.boringdb.ops.plugins.module_utils._core.module import Outcome, Params
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import synchronous
-from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server import Server
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server import Server, timeline_of
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.setting_places import FLOOR, Places, look
 
 _RUNNING = """
@@ -152,7 +152,7 @@ def from_control(server: Server) -> dict[str, Any]:
         "major": server.major,
         "system_identifier": system_identifier,
         "system_digest": digest(system_identifier),
-        "timeline": int(control.get("Latest checkpoint's TimeLineID", "0")),
+        "timeline": timeline_of(control),
         "lsn": control.get("Latest checkpoint location", ""),
         "cluster_state": control.get("Database cluster state", ""),
         "data_checksums": control.get("Data page checksum version", "0") != "0",

@@ -13,7 +13,7 @@ from typing import Any
 from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError, Preflight
 from ansible_collections.boringdb.ops.plugins.module_utils._core.module import Params
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import lsn, replica_upstream, wal_tail
-from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server import CLEAN_STATES, Server
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server import CLEAN_STATES, Server, timeline_of
 
 #: nothing: it streams. attach: all it has is the primary's, too. rewind: it has more. reclone: it can't be rewound.
 ACTIONS = ("nothing", "attach", "rewind", "reclone")
@@ -42,7 +42,7 @@ def plan(server: Server, params: Params) -> dict[str, Any]:
         _clone(params, facts, f"{server.data_dir} holds no data")
         return facts
     control, forks = server.control(), dict(history)
-    own = int(control["Latest checkpoint's TimeLineID"])
+    own = timeline_of(control)
     facts["timeline"] = own
     _refuse(server, params, control, cluster, timeline)
     if params["streams"] and own <= timeline:
@@ -55,7 +55,7 @@ def plan(server: Server, params: Params) -> dict[str, Any]:
 
 
 def _refuse(server: Server, params: Params, control: Mapping[str, str], cluster: str, timeline: int) -> None:
-    own, identity = control["Latest checkpoint's TimeLineID"], control.get("Database system identifier", "")
+    own, identity = timeline_of(control), control.get("Database system identifier", "")
     preflight = Preflight()
     preflight.require(
         identity == cluster,

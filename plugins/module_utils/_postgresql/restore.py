@@ -97,7 +97,7 @@ def _keep(server: Server, params: Params, said: dict[str, Any], check_mode: bool
         with host_lock(str(server.data_dir), "restore", params["lock_timeout"]):
             try:
                 facts["masked"] = mask(server, params["masking"], params["timeout"])
-            except OpsError as exc:
+            except (OpsError, OSError) as exc:
                 time_to_live.remove(server)
                 words = f"the copy was removed instead of kept, because it could not be masked: {exc}"
                 gone = {"seconds": round(time.monotonic() - begun, 3), "not_kept": words}

@@ -3,8 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Masking a copy that is left for people: statements of the user's run on it, and what they replaced is gone.
 
-An updated row stays in its file until that is rewritten, so every table that the statements have touched is. What the
-copy's own WAL still holds, only the account that owns its files can read.
+An updated row stays in its file until that is rewritten, so every table that the statements have touched is. The
+planner's statistics hold values of rows, too: those of these tables are dropped, and made anew. What the copy's own WAL
+still holds, only the account that owns its files can read.
 """
 
 from __future__ import annotations
@@ -20,8 +21,15 @@ except ImportError:
     sql = None
 
 _TOUCHED = """
-SELECT schemaname, relname FROM pg_stat_xact_user_tables WHERE n_tup_upd + n_tup_del > 0 ORDER BY schemaname, relname
+SELECT relid, schemaname, relname FROM pg_stat_xact_user_tables WHERE n_tup_upd + n_tup_del > 0
+ORDER BY schemaname, relname
 """
+_STATISTICS = (
+    "DELETE FROM pg_statistic WHERE starelid = ANY(%(tables)s)"
+    " OR starelid IN (SELECT indexrelid FROM pg_index WHERE indrelid = ANY(%(tables)s))",
+    "DELETE FROM pg_statistic_ext_data WHERE stxoid IN"
+    " (SELECT oid FROM pg_statistic_ext WHERE stxrelid = ANY(%(tables)s))",
+)
 
 
 def mask(server: Server, steps: Sequence[Mapping[str, Any]], seconds: float) -> list[str]:
@@ -39,8 +47,11 @@ def mask(server: Server, steps: Sequence[Mapping[str, Any]], seconds: float) -> 
                 for statement in step["statements"]:
                     connection.execute(statement)
                 touched = connection.execute(_TOUCHED).fetchall()
-            for schema, table in touched:
-                connection.execute(sql.SQL("VACUUM (FULL) {}").format(sql.Identifier(schema, table)))
+            for statement in _STATISTICS:
+                connection.execute(statement, {"tables": [row[0] for row in touched]})
+            for _oid, schema, table in touched:
+                connection.execute(sql.SQL("VACUUM (FULL, ANALYZE) {}").format(sql.Identifier(schema, table)))
                 rewritten.append(f"{step['database']}.{schema}.{table}")
+            connection.execute("VACUUM (FULL) pg_catalog.pg_statistic, pg_catalog.pg_statistic_ext_data")
             connection.execute("CHECKPOINT")
     return rewritten

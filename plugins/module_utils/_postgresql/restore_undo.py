@@ -25,7 +25,11 @@ from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.restore_s
     later_back,
     move_back,
 )
-from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server import Server, await_condition
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server import (
+    Server,
+    await_condition,
+    timeline_of,
+)
 
 
 def undone(server: Server, params: Params, check_mode: bool) -> Outcome:
@@ -70,7 +74,7 @@ def undone(server: Server, params: Params, check_mode: bool) -> Outcome:
 def _newer_timeline(server: Server, params: Params, places: Places) -> None:
     """Let the old server recover to the end of its own WAL and branch off; nobody can connect to it meanwhile."""
     repository = open_repository(params, server.program)
-    line = int(server.control().get("Latest checkpoint's TimeLineID", "0"))
+    line = timeline_of(server.control())
     signal = server.data_dir / "recovery.signal"
     newer = [name for name in repository.archived() if int(name[:8], 16) > line]
     if not newer and not signal.exists():

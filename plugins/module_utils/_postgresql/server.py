@@ -56,6 +56,15 @@ def find_programs(version: int | None = None) -> str | None:
     return str(max(found, key=lambda place: int(re.findall(r"\d+", str(place))[0]))) if found else None
 
 
+#: A primary that was promoted lately has its new timeline in the second alone, until its next checkpoint is done.
+_TIMELINES = ("Latest checkpoint's TimeLineID", "Min recovery ending loc's timeline")
+
+
+def timeline_of(control: Mapping[str, str]) -> int:
+    """The timeline that a server's control data says it is on, as `Server.control` gives them; 0 where they don't."""
+    return max(int(control.get(name) or 0) for name in _TIMELINES)
+
+
 def await_condition(condition: Callable[[], bool], seconds: float, every: float = 0.02) -> bool:
     """Poll until `condition` holds or `seconds` have passed; returns whether it held."""
     deadline = time.monotonic() + seconds

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 from collections.abc import Callable
 
@@ -210,3 +211,22 @@ def test_a_candidate_that_somebody_else_promotes_is_left_to_a_person(duo: Duo) -
     assert (told["sent"], told["rolled_back"]) == (False, False)
     assert "somebody has promoted the candidate" in told["msg"]
     assert duo.closed()
+
+
+def test_a_primary_killed_right_after_its_promotion_is_known_by_its_new_timeline(duo: Duo) -> None:
+    """Until its checkpoint is done, its control data have the old one as that of the latest checkpoint."""
+    duo.one.psql("CREATE TABLE much AS SELECT repeat('x', 500) FROM generate_series(1, 40000)")
+    duo.streams()
+    at = duo.one.psql("SELECT pg_current_wal_lsn() - '0/0'")
+    await_(lambda: duo.two.psql(f"SELECT pg_last_wal_replay_lsn() - '0/0' >= {at}") == "t", what="the replay")
+    duo.one.kill()
+    duo.two.psql("SELECT pg_promote()")
+    position = int(duo.two.psql("SELECT pg_current_wal_lsn() - '0/0'"))
+    for number in range(3):
+        duo.two.psql(f"INSERT INTO t VALUES ({number})")
+    duo.two.kill()
+    told = duo.two.run("pg_controldata", "-D", duo.two.data_dir)
+    assert re.search("Latest checkpoint's TimeLineID: +1\\n", told), "the checkpoint was done: the test proves nothing"
+    assert module(duo.two, "failover")["member"]["timeline"] == 2
+    left = module(duo.two, "failover", state="left", position=position)["left"]
+    assert (left["timeline"], left["transactions"]) == (2, 3), left
