@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -104,11 +105,11 @@ class Warm:
         self.python.write_text(CLIENT.format(python=sys.executable, path=str(self.path)))
         self.python.chmod(0o755)
 
-    def run(self, word: str, given: str, account: str) -> str:
+    def run(self, word: str, given: str, account: str, env: Mapping[str, str]) -> str:
         """What a module said."""
         asked = marshal.dumps({
             "program": _MODULE.format(path=str(REPO / ".collections"), word=word), "account": account,
-            "environment": environment(), "directory": "/", "umask": 0o022,
+            "environment": dict(env), "directory": "/", "umask": 0o022,
         })  # fmt: skip
         with tempfile.TemporaryFile() as stdin, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
             stdin.write(given.encode())
@@ -149,7 +150,7 @@ def warm() -> Warm:
 
 def said(word: str, given: dict[str, Any], check: bool = False, owner: str = OWNER) -> str:
     """What the module `word` says to its options, as it says it."""
-    return warm().run(word, options(given, check), owner)
+    return warm().run(word, options(given, check), owner, environment())
 
 
 def module(

@@ -14,6 +14,7 @@ from typing import Any
 
 from tests.modules import REPO, Unexpected, as_owner, programs
 from tests.modules import module as run_module
+from tests.packed import packed
 
 AS_OWNER = as_owner()
 PROGRAMS = programs()
@@ -51,7 +52,7 @@ def playbook(
     argv += [word for inventory in inventories for word in ("-i", str(inventory))]
     config = {"ANSIBLE_CONFIG": str(REPO / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0"}
     with subprocess.Popen(
-        argv, env={**os.environ, **config, **env}, cwd=REPO, text=True, start_new_session=True,
+        argv, env={**os.environ, **packed(), **config, **env}, cwd=REPO, text=True, start_new_session=True,
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     ) as running:  # fmt: skip
         try:

@@ -28,9 +28,10 @@ from typing import Any
 from ansible_collections.boringdb.ops.plugins.module_utils._core.lock import lock_path
 from estate_runs import Played, Running, alive, await_
 
-from tests.modules import OWNER, REPO, ROOT, as_owner, programs, warm
+from tests.modules import OWNER, REPO, ROOT, as_owner, programs, result_of, warm
 from tests.modules import command as module_command
 from tests.modules import options as module_options
+from tests.packed import packed
 from tests.ports import free_ports
 
 AS_OWNER = as_owner()
@@ -65,7 +66,7 @@ class Estate:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "ANSIBLE_"))}
         own = {
             "BORINGDB_HOME": str(self.home), "BORINGDB_PORT": str(self.port),
-            "ANSIBLE_CONFIG": str(REPO / "ansible.cfg"),
+            "ANSIBLE_CONFIG": str(REPO / "ansible.cfg"), **packed(),
             # Ansible leaves what it tells in a buffer where it writes to a file; tests read along.
             "ANSIBLE_NOCOLOR": "1", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1",
             # Interpreters, programs to hold at, then the machine's own.
@@ -124,7 +125,8 @@ class Estate:
 
     def module(self, word: str, fails: bool = False, **options: Any) -> dict[str, Any]:
         """Run a module to its end; returns its result."""
-        return self.begin_module(word, **options).result(fails)
+        given = module_options({**options, "_ansible_remote_tmp": str(self.home)})
+        return result_of(word, warm().run(word, given, OWNER, self.environment()), fails)
 
     def _begin(self, argv: list[str], name: str, stdin: str | None, cwd: Path, **env: str) -> Running:
         handle, path = tempfile.mkstemp(prefix=f"{name}-", suffix=".log", dir=self.logs)
@@ -223,6 +225,15 @@ class Estate:
             return next(fitting, 0)
 
         return int(await_(look, f"a process with {' '.join(words)}"))
+
+    def worker(self, word: str) -> int:
+        """Wait for a module of a run that was begun; returns the id of its process, not of the shells around it."""
+
+        def look() -> int:
+            programs = {pid: line.split()[1:2] for pid, line in self.processes().items()}
+            return next((pid for pid, one in programs.items() if one and one[0].endswith(f"AnsiballZ_{word}.py")), 0)
+
+        return int(await_(look, f"the module {word}"))
 
     # --- what must not be left ------------------------------------------------------------------------------
 

@@ -18,6 +18,8 @@ from typing import Any
 
 import pytest
 
+from tests.packed import packed
+
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS = Path(sys.executable).parent
 
@@ -67,7 +69,8 @@ class Estate:
     def attempt(self, playbook: str, *words: str, timeout: float = 900) -> subprocess.CompletedProcess[str]:
         """Run a playbook, whatever comes of it."""
         argv = [str(TOOLS / "ansible-playbook"), "-i", str(self.inventory), f"playbooks/{playbook}.yml", *words]
-        return subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=timeout, check=False)
+        env = {**os.environ, **packed()}
+        return subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=timeout, check=False)
 
     def play(self, playbook: str, *words: str, cluster: str) -> str:
         """Run a playbook that has to succeed; returns its output."""

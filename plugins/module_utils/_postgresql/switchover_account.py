@@ -58,7 +58,7 @@ def make(server: Server, seconds: float, note: dict[str, Any]) -> str:
     password = secrets.token_urlsafe(32)
     name = sql.Identifier(ACCOUNT)
     with server.connect() as connection:
-        there = connection.execute("SELECT FROM pg_roles WHERE rolname = %s", (ACCOUNT,)).fetchone()
+        there = connection.execute("SELECT FROM pg_roles WHERE rolname = %s", (ACCOUNT,)).fetchone() is not None
         until = connection.execute("SELECT (now() + make_interval(secs => %s))::text", (seconds,)).fetchone()[0]
         with connection.transaction():
             connection.execute(

@@ -25,7 +25,7 @@ class Doomed(Pair, Four):
     def run_to_end(self, playbook: str, *words: str, **variables: Any) -> Played:
         """A playbook, to its end."""
         pooler = {"pool_program": program(), **POOLER} if self.pooled else {}
-        return self.begin(playbook, *words, **{**pooler, **self.given(), **variables}).end()
+        return self.play(playbook, *words, **{**pooler, **self.given(), **variables})
 
     def done(self, playbook: str, *words: str, **variables: Any) -> str:
         """The same, which has to end well; returns what it said in one line."""

@@ -26,6 +26,7 @@ from pool_ground import APP
 from verify_ground import module
 
 from tests.modules import OWNER, REPO, ROOT, environment, warm
+from tests.packed import packed
 
 TREE = Path(os.environ.get("CACHE") or "/var/cache/boringdb") / "patroni"
 SUPERUSER = {"username": "postgres", "password": APP}
@@ -166,7 +167,7 @@ class Trio:
         words = [str(Path(sys.executable).with_name("ansible-playbook")), "-i", str(self._inventory())]
         words += [str(REPO / "playbooks" / f"{playbook}.yml"), "-e", json.dumps(given)]
         inherited = {name: value for name, value in environment().items() if not name.startswith("ANSIBLE_")}
-        env = {**inherited, "ANSIBLE_CONFIG": str(REPO / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"}
+        env = {**inherited, **packed(), "ANSIBLE_CONFIG": str(REPO / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"}
         done = subprocess.run(words, cwd=REPO, env=env, capture_output=True, text=True, timeout=HANGS, check=False,
                               stdin=subprocess.DEVNULL)  # fmt: skip
         assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-1000:]

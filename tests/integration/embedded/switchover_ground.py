@@ -47,7 +47,7 @@ class Pair(Estate):
         """The playbook, to its end."""
         pooler = {"pool_program": program(), **POOLER} if self.pooled else {}
         given = {"switchover_candidate": candidate, **pooler, **self.given(), **variables}
-        return self.begin("switchover", *words, **given).end()
+        return self.play("switchover", *words, **given)
 
     def switched(self, candidate: str, *words: str, **variables: Any) -> str:
         """The same, which has to end well; returns what it said."""

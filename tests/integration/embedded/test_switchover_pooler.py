@@ -140,7 +140,7 @@ def test_a_worker_killed_while_it_pauses_and_the_same_command_again(pair: Pooled
         waits = {"switchover_pause_timeout": 100, "switchover_transaction_seconds": 600}
         running = pair.begin("switchover", **given, **waits)
         await_(lambda: pair.shown()["paused"] != "0", "the pause", 180)
-        kill(pair.process("AnsiballZ_switchover"))
+        kill(pair.worker("switchover"))
         assert running.end().code != 0
         assert client.execute("SELECT 2").fetchone() == (2,)
     assert pair.primary() == old

@@ -133,7 +133,7 @@ def run(
     """Play the chain, or the next part of it; yields every loss, and the chain at its end."""
     begun = time.monotonic()
     taken, chain = Taken(rehearsed, seed, part.shown), Chain(operation.playbook, len(rehearsed))
-    usual = ground.names()
+    usual = ground.names() | operation.usual()
     operation.begin()
     try:
         while not chain.misses:

@@ -69,6 +69,10 @@ class Operation:
                 raise SystemExit("kills: the client can't write to the primary")
             time.sleep(0.05)
 
+    def usual(self) -> set[str]:
+        """The names of files that a second run makes, beside those that the first one has made."""
+        return set()
+
     def own_misses(self) -> list[str]:
         """What only this playbook has to bring about."""
         raise NotImplementedError
@@ -151,6 +155,10 @@ class Restore(Operation):
             moment = self.ground.sql(PRIMARY, _NOW)
         self.variables = {"restore_target_type": "time", "restore_target": moment, "confirm": CLUSTER}
         self._await_rows(len(writer.acknowledged) + 5)
+
+    def usual(self) -> set[str]:
+        """The note of the restore that was played without a loss, which this one puts away."""
+        return {f"{host}:/var/lib/postgresql/15/main.before-N.json" for host in (PRIMARY, REPLICA)}
 
     def kept(self, one: Any) -> bool:
         """From before the moment, or acknowledged by the restored cluster."""

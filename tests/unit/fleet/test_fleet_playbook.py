@@ -21,6 +21,8 @@ from ansible_collections.boringdb.ops.plugins.module_utils._core import chain, k
 from samples import Ground
 from test_fleet_run import await_
 
+from tests.packed import packed
+
 REPO = Path(__file__).resolve().parents[3]
 HERE = Path(__file__).parent
 SECRET = "hunter2-and-more"
@@ -48,7 +50,7 @@ class Place:
     def begin(self, *words: str, **variables: Any) -> subprocess.Popen[str]:
         """Start it in a session of its own."""
         env = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
-        env |= {"ANSIBLE_CONFIG": str(REPO / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1", "HOME": str(self.home),
+        env |= {**packed(), "ANSIBLE_CONFIG": str(REPO / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1", "HOME": str(self.home),
                 "ANSIBLE_SHOW_CUSTOM_STATS": "1", "ANSIBLE_LOCALHOST_WARNING": "0"}
         return subprocess.Popen(
             self.argv(*words, **variables), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=REPO,
