@@ -6,9 +6,12 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import platform
+import tempfile
 import time
+from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -16,11 +19,16 @@ from typing import Any
 from ansible import context
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
+from ansible_collections.boringdb.ops.plugins.module_utils._core import dsse
 from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError, as_line
+from ansible_collections.boringdb.ops.plugins.module_utils._core.files import write_atomic
+from ansible_collections.boringdb.ops.plugins.module_utils._core.ledger import record_files
 from ansible_collections.boringdb.ops.plugins.module_utils._core.lock import host_lock
 from ansible_collections.boringdb.ops.plugins.module_utils._core.process import alive, born
 from ansible_collections.boringdb.ops.plugins.plugin_utils import playbook as program
 
+#: What a drill runs: the words that are drilled, and for a copy the cluster and a drill on it.
+WORDS = {"switchover", "failover", "rejoin", "provision", "failover_drill"}
 PLAYBOOKS = Path(__file__).resolve().parents[2] / "playbooks"
 
 
@@ -65,20 +73,47 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         cluster = task_vars.get("cluster", "")
         dry = bool(self._task.check_mode) or bool(args.get("dry"))
         book = PLAYBOOKS / f"{word}.yml"
-        if word not in {"switchover", "failover", "rejoin"}:
+        if word not in WORDS:
             return {"failed": True, "msg": f"{word} is no playbook that is drilled"}
         prompts = program.unpassed(context.CLIARGS)
         if prompts:
             return {"failed": True, "msg": f"{', '.join(prompts)}: what was typed can't be passed on; use files"}
-        argv = program.command(context.CLIARGS, book, {"cluster": cluster, **(args.get("variables") or {})}, dry)
-        begun = time.monotonic()
-        try:
-            # Also the orphan of a killed run holds it.
-            drill = f"failover_drill:{task_vars.get('inventory_hostname')}:{args.get('directory') or cluster}"
-            with contextlib.nullcontext() if dry else host_lock(drill, f"{word} of a failover drill", 5):
-                error = program.play(argv, seconds, lambda play: Display().display(f"  failover_drill: {play}"))
-        except OpsError as exc:
-            error = as_line(exc)
+        given = {"cluster": cluster, **(args.get("variables") or {})}
+        own = args.get("inventory") or {}
+        begun, more = time.monotonic(), {}
+        with _beside(own) as place:
+            options = program.elsewhere(context.CLIARGS, place / "inventory.json") if own else context.CLIARGS
+            ledger = {"evidence_ledger": str(place / "ledger")} if own else {}
+            argv = program.command(options, book, {**given, **ledger}, dry)
+            try:
+                # Also the orphan of a killed run holds it.
+                drill = f"failover_drill:{task_vars.get('inventory_hostname')}:{args.get('directory') or cluster}"
+                with contextlib.nullcontext() if dry else host_lock(drill, f"{word} of a failover drill", 5):
+                    error = program.play(argv, seconds, lambda play: Display().display(f"  failover_drill: {play}"))
+            except OpsError as exc:
+                error = as_line(exc)
+            if own:
+                more["record"] = _last_record(place / "ledger" / str(given["cluster"]))
         ended = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         took = round(time.monotonic() - begun, 1)
-        return {"changed": not dry, "playbook": word, "error": error, "seconds": took, "ended": ended}
+        return {"changed": not dry, "playbook": word, "error": error, "seconds": took, "ended": ended, **more}
+
+
+@contextlib.contextmanager
+def _beside(inventory: dict[str, Any]) -> Iterator[Path]:
+    """A directory that only this account can read, with the inventory."""
+    if not inventory:
+        yield Path()
+        return
+    with tempfile.TemporaryDirectory(prefix="boringdb-failover-drill-") as home:
+        write_atomic(Path(home) / "inventory.json", json.dumps(inventory))
+        yield Path(home)
+
+
+def _last_record(chain: Path) -> dict[str, Any]:
+    """The predicate of the newest record, which this run has signed itself a moment ago."""
+    files = record_files(chain)
+    if not files:
+        return {}
+    found: dict[str, Any] = json.loads(dsse.parse_envelope(files[-1].read_bytes()).payload)["predicate"]
+    return found

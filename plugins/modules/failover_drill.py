@@ -59,9 +59,17 @@ options:
   playbook:
     description: With O(state=ran), the playbook's name.
     type: str
-    choices: [switchover, failover, rejoin]
+    choices: [switchover, failover, rejoin, provision, failover_drill]
   variables:
     description: With O(state=ran), its extra variables. They win over those of the running playbook.
+    type: dict
+    default: {}
+  inventory:
+    description:
+      - With O(state=ran), the inventory of a cluster that exists for a drill only, as the content of an inventory's
+        file. It is kept in a file that only this account can read, until O(playbook) has ended.
+      - With it the extra variables of the running playbook are not passed on, and O(playbook) records to a ledger of
+        its own, which is removed; what it recorded last is returned.
     type: dict
     default: {}
   dry:
@@ -126,6 +134,10 @@ error:
   description: Why it failed, in one line; empty where it did not.
   returned: with O(state=ran)
   type: str
+record:
+  description: What it has recorded last, as the evidence's predicate; empty where it has recorded nothing.
+  returned: with O(inventory)
+  type: dict
 seconds:
   description: How long it took.
   returned: with O(state=ran)
@@ -141,6 +153,7 @@ from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.failover_
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server import SERVER_OPTIONS
 
 CELLS: Cells = {"postgresql": failover_drill}
+WORDS = ("switchover", "failover", "rejoin", "provision", "failover_drill")
 
 
 def main() -> None:
@@ -151,8 +164,9 @@ def main() -> None:
         "directory": {"type": "path"},
         "note": {"type": "dict", "default": {}},
         "fresh": {"type": "bool", "default": False},
-        "playbook": {"type": "str", "choices": ["switchover", "failover", "rejoin"]},
+        "playbook": {"type": "str", "choices": list(WORDS)},
         "variables": {"type": "dict", "default": {}},
+        "inventory": {"type": "dict", "default": {}, "no_log": True},
         "dry": {"type": "bool", "default": False},
         "timeout": {"type": "int", "default": 60},
     }

@@ -176,6 +176,12 @@ options:
       - On solid-state disks and file systems that copy on write old blocks may stay. There, only encryption helps.
     type: bool
     default: false
+  replicas_dir:
+    description:
+      - A directory beside O(data_dir) in which other servers are going to be made from the copy. It must be empty or
+        missing. Whoever removes the copy first ends what works in it, and removes all of it, and what has come to lie
+        beside O(data_dir) under its name.
+    type: path
   timeout:
     description: How long recovery may take, in seconds; and, with O(masking), the start of a copy that was stopped.
     type: int
@@ -337,6 +343,7 @@ def main() -> None:
         "masking": {"type": "list", "elements": "dict", "default": [], "options": MASKING},
         "require_encrypted": {"type": "bool", "default": False},
         "wipe": {"type": "bool", "default": False},
+        "replicas_dir": {"type": "path"},
         "timeout": {"type": "int", "default": 7200},
         "lock_timeout": {"type": "int", "default": 0},
     }

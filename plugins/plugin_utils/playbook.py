@@ -52,6 +52,11 @@ def handed_on(options: Mapping[str, Any]) -> list[str]:
     return words + [f"--{name}" for name in ("become", "diff") if options.get(name)]
 
 
+def elsewhere(options: Mapping[str, Any], inventory: Path) -> dict[str, Any]:
+    """The options for another inventory, which brings all of its variables: none of the running one's mean it."""
+    return {**options, "inventory": [str(inventory)], "extra_vars": (), "subset": None}
+
+
 def command(options: Mapping[str, Any], playbook: Path, variables: Mapping[str, Any], dry: bool) -> list[str]:
     """The argument list that runs a playbook with the options of the running one."""
     argv = [sys.executable, "-m", "ansible", "playbook", *handed_on(options), *(["--check"] if dry else [])]

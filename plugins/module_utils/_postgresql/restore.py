@@ -155,7 +155,9 @@ class _Restore(Planner):
         data_dir = self.server.data_dir
         made = [place for place in (data_dir.parent, *data_dir.parent.parents) if not place.exists()]
         wiped = self.params["wipe"]
-        token = time_to_live.mark(data_dir, self.params["ttl_seconds"], self.params["claim"] or "", wiped)
+        token = time_to_live.mark(
+            data_dir, self.params["ttl_seconds"], self.params["claim"] or "", wiped, self.params["replicas_dir"] or ""
+        )
         time_to_live.arm(self.server, token)
         try:
             yield
@@ -182,6 +184,9 @@ class _Restore(Planner):
         data_dir, port = self.server.data_dir, self.server.port
         if not is_empty(data_dir):
             raise self.failing("empty_place", "empty", f"{data_dir} is not empty; a restore never overwrites anything")
+        made = self.params["replicas_dir"]
+        if made and not is_empty(Path(made)):
+            raise self.failing("empty_place", "empty", f"{made} is not empty, and would be removed with the copy")
         place = existing(data_dir.parent)
         if not os.access(place, os.W_OK | os.X_OK):
             message = f"{place} is not writable for {getpass.getuser()}; let this account write there, or go elsewhere"

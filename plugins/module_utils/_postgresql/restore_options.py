@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError, Preflight
@@ -28,6 +29,7 @@ def refuse_impossible(params: Mapping[str, Any]) -> None:
     if params["state"] != "absent":
         _target(params, preflight)
         _copy_settings(params["settings"], preflight)
+        _replicas(params, preflight)
     preflight.done()
 
 
@@ -50,6 +52,16 @@ def _target(params: Mapping[str, Any], preflight: Preflight) -> None:
         timeline in ("latest", "current") or bool(re.fullmatch(r"[1-9]\d{0,8}", timeline)),
         f"target_timeline {timeline!r} is no timeline",
         "give latest, current or a number",
+    )
+
+
+def _replicas(params: Mapping[str, Any], preflight: Preflight) -> None:
+    made, copy = params.get("replicas_dir"), Path(params["data_dir"])
+    # All of it is removed: nothing else may be below it.
+    preflight.require(
+        not made or (Path(made).parent == copy.parent and not Path(made).name.startswith(copy.name)),
+        f"replicas_dir {made} does not lie beside {copy}",
+        f"give a directory of its own in {copy.parent}",
     )
 
 

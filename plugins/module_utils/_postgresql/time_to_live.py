@@ -54,14 +54,16 @@ def marker(data_dir: Path) -> dict[str, Any] | None:
         return None
 
 
-def mark(data_dir: Path, seconds: float, claim: str, wiped: bool = False) -> str:
+def mark(data_dir: Path, seconds: float, claim: str, wiped: bool = False, replicas_dir: str = "") -> str:
     """Take the place for a copy of the run `claim`, and return the token that the watching process goes by.
 
     :param wiped: whoever removes it overwrites its files first
+    :param replicas_dir: where servers are made from the copy, which go with it
     """
     token = os.urandom(8).hex()
     worker = {"pid": os.getpid(), "born": born(os.getpid())}
     said = {"token": token, "claim": claim, **worker, "until": time.time() + seconds, "wiped": wiped}
+    said["replicas_dir"] = replicas_dir
     data_dir.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     write_atomic(_beside(data_dir, "restore.json"), json.dumps(said))
     return token
@@ -108,8 +110,14 @@ def remove(server: Server) -> bool:
                 os.kill(pid, signal.SIGKILL)
             await_condition(lambda: not server.running(), 10)
     data_dir = server.data_dir
-    _end_processes_in(data_dir)
     places = [data_dir, tablespaces(data_dir), scratch(data_dir), server.log_file]
+    made = (marker(data_dir) or {}).get("replicas_dir")
+    if made:
+        # Before the copy itself, which they follow; and what was noted beside that while it was one of several.
+        ours = _beside(data_dir, "restore.json")
+        places = [Path(made), *places, *(one for one in data_dir.parent.glob(f"{data_dir.name}.*") if one != ours)]
+        _end_processes_in(Path(made))
+    _end_processes_in(data_dir)
     found, told = [], []
     for place in places:
         try:
@@ -126,14 +134,16 @@ def remove(server: Server) -> bool:
     return any(found)
 
 
-def _end_processes_in(data_dir: Path) -> None:
+def _end_processes_in(place: Path) -> None:
     """Kill what still works in a copy: busy children of a postmaster that was killed, or one that is just starting."""
+    place = place.resolve()
 
     def inside() -> list[int]:
         found = []
         for process in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
-                if (process / "cwd").readlink() == data_dir.resolve():
+                works_in = (process / "cwd").readlink()
+                if place in {works_in, *works_in.parents}:
                     found.append(int(process.name))
         return [pid for pid in found if alive(pid)]
 

@@ -130,6 +130,36 @@ def test_a_wiped_copy_leaves_nothing_on_the_disk(copy: Copy, by: str) -> None:
         assert os.pread(table.fileno(), 2 * len(before), 0) == bytes(len(before))
 
 
+@pytest.mark.parametrize("by", ["the module", "its time to live"])
+def test_servers_made_from_a_copy_go_with_it(source: Source, copy: Copy, by: str) -> None:
+    """What works in their directory is ended, what was noted beside the copy goes, and the files are overwritten."""
+    made = copy.home / "replicas"
+    words = "does not lie beside"
+    for wrong in (copy.home.parent, copy.server.data_dir / "replicas", copy.home / "data.more"):
+        assert words in copy.restore(fails=True, replicas_dir=str(wrong))["msg"]
+    source.as_owner("mkdir", "-p", str(made / "taken"))
+    assert "would be removed with the copy" in copy.restore(fails=True, replicas_dir=str(made))["msg"]
+    source.as_owner("rmdir", str(made / "taken"))
+    copy.restore(wipe=True, replicas_dir=str(made))
+    source.as_owner("cp", "-r", str(copy.server.data_dir / "base"), str(made / "base"))
+    source.as_owner("touch", str(copy.home / "data.passfile"))
+    marker = copy.home / "data.restore.json"
+    works = subprocess.Popen([*as_user(copy.server.owner), "sleep", "600"], cwd=made / "base")
+    try:
+        with next(one for one in (made / "base").rglob("*") if one.name == "2619").open("rb") as table:
+            size = len(table.read())
+            if by == "the module":
+                assert copy.remove()["changed"]
+            else:
+                marker.write_text(json.dumps({**json.loads(marker.read_text()), "until": time.time() - 1}))
+                await_(lambda: not marker.exists(), seconds=30, what="the end of its time")
+            assert os.pread(table.fileno(), 2 * size, 0) == bytes(size) != b""
+        assert works.wait(30) == -9
+    finally:
+        works.kill()
+    assert [one.name for one in copy.home.iterdir() if one.name != "run"] == []
+
+
 def test_without_it_the_bytes_stay(copy: Copy) -> None:
     copy.restore()
     copy.server.psql("CHECKPOINT")

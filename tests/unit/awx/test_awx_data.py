@@ -96,7 +96,7 @@ def test_who_destroys_asks_once_more() -> None:
     Required, but for a drill that kills on request only: the other one has to go without a person.
     """
     for job in JOBS:
-        texts = [path.read_text() for role in roles_of(job) for path in (REPO / "roles" / role / "vars").glob("*.yml")]
+        texts = [path.read_text() for role in roles_of(job) for path in (REPO / "roles" / role / "vars").rglob("*.yml")]
         wanted = any(re.search(r"\bconfirm \| default", text) for text in texts)
         asked = [one for one in JOBS[job]["survey"] if one["variable"] == "confirm"]
         assert len(asked) == wanted, job
