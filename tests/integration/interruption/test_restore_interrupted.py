@@ -94,9 +94,10 @@ def test_a_running_copy_is_removed_by_its_host_and_a_new_one_is_not(estate: Esta
     assert estate.postmaster(estate.copy)
     expire(estate)
     assert not estate.postmaster(estate.copy)
-    # A run that removes and restores at once gets a watch of its own; the older one leaves the new copy alone.
-    estate.module("restore", **options(estate))
-    second = estate.module("restore", **options(estate))
+    # A run that removes and restores at once gets a watch of its own; the older one leaves the new copy alone. Watches are
+    # known by the module's name.
+    estate.begin_module("restore", **options(estate)).result()
+    second = estate.begin_module("restore", **options(estate)).result()
     assert second["reached"]
     watches = [pid for pid, line in estate.processes().items() if "modules.restore" in line]
     await_(lambda: sum(pid in estate.processes() for pid in watches) == 1, "one watch")
