@@ -1,9 +1,9 @@
 # Copyright (c) 2026, boringdb.ops contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Strike in the middle of switchovers, give the same command again, and judge what was seen of it.
+"""Strike in the middle of switchovers and failovers, give the same command again, and judge what was seen of it.
 
-usage: python -m tests.chaos [--victim NAME] [--phase NAME] [--sample K --seed S] [--list]
+usage: python -m tests.chaos [--word NAME] [--victim NAME] [--phase NAME] [--sample K --seed S] [--list]
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from tests.chaos.ground import Battered
 def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=str(__doc__).splitlines()[0])
+    parser.add_argument("--word", choices=sorted({case.word for case in CASES}))
     parser.add_argument("--victim", choices=sorted({case.victim for case in CASES}))
     parser.add_argument("--phase", choices=sorted({case.phase for case in CASES}))
     parser.add_argument("--sample", type=int, metavar="K", help="K random cases of those that are left")
@@ -35,7 +36,7 @@ def chosen(options: argparse.Namespace) -> list[Case]:
     found = [
         case
         for case in CASES
-        if all(getattr(options, name) in (None, getattr(case, name)) for name in ("victim", "phase"))
+        if all(getattr(options, name) in (None, getattr(case, name)) for name in ("word", "victim", "phase"))
     ]
     if options.sample is None or options.sample >= len(found):
         return found

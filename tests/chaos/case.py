@@ -1,7 +1,7 @@
 # Copyright (c) 2026, boringdb.ops contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One case: switch over under writers, strike at a phase, run the same command again, and judge."""
+"""One case: move the primary under writers, strike at a phase, run the same command again, and judge."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from estate_runs import Running, await_
 from tests.chaos.ground import BUDGET, TIMER, Battered, Sight, kill
 from tests.chaos.watch import Watch
 
-_PHASES = {
+_SWITCHOVER = {
     "controller": ("begun", "paused", "fenced", "closed", "promoted", "routed"),
     "worker": ("begun", "paused", "fenced", "closed", "promoted"),
     "candidate": ("begun", "paused", "fenced", "closed", "promoted"),
@@ -26,25 +26,39 @@ _PHASES = {
     "second": ("begun", "paused", "promoted"),
     "abandoned": ("paused", "promoted"),
 }
+_FAILOVER = {
+    "controller": ("fenced", "paused", "promoted"),
+    "worker": ("fenced", "paused", "promoted"),
+    "candidate": ("fenced", "paused", "promoted"),
+    "pooler": ("paused", "promoted"),
+    "returned": ("fenced", "paused", "promoted"),
+    "second": ("fenced", "promoted"),
+}
 #: How often the same command is given again before a case has failed.
 RERUNS = 4
 
 
 @dataclass(frozen=True)
 class Case:
-    """Who is struck, in which phase of a switchover. `second` starts the same command beside the first; `abandoned`
-    kills the worker, and nobody comes before the dead-man's timer."""
+    """Who is struck, in which phase of which word. `second` starts the same command beside the first; `returned` starts
+    the old primary, which was dead; `abandoned` kills the worker, and nobody comes before the dead-man's timer."""
 
+    word: str
     victim: str
     phase: str
 
     @property
     def name(self) -> str:
         """What it is called."""
-        return f"{self.victim}/{self.phase}"
+        return f"{self.word}/{self.victim}/{self.phase}"
 
 
-CASES = [Case(victim, phase) for victim, phases in _PHASES.items() for phase in phases]
+CASES = [
+    Case(word, victim, phase)
+    for word, table in (("switchover", _SWITCHOVER), ("failover", _FAILOVER))
+    for victim, phases in table.items()
+    for phase in phases
+]
 
 
 @dataclass
@@ -68,9 +82,14 @@ def run(case: Case, ground: Battered) -> Result:
     try:
         await_(ground.whole, "the ground", 60)
         old = ground.primary()
-        new = next(host for host in ground.members if host != old)
-        with _judged(ground, result), contextlib.closing(Sight(ground, old, new)) as sight:
-            _strike(case, ground, sight, result)
+        with _judged(ground, result):
+            if case.word == "failover":
+                ground.kill_primary()
+            new = ground.furthest(old)
+            with contextlib.closing(Sight(ground, old, new)) as sight:
+                _strike(case, ground, sight, result)
+        if case.word == "failover":
+            _bring_back(ground, old)
     except (Exception, pytest.fail.Exception) as exc:
         result.wrong.append(f"{type(exc).__name__}: {' '.join(str(exc).split())[-1200:]}")
         with contextlib.suppress(Exception, pytest.fail.Exception):
@@ -127,11 +146,14 @@ def _await_rows(ground: Battered, place: dict[str, Any], more: int, seconds: flo
 
 
 def _strike(case: Case, ground: Battered, sight: Sight, result: Result) -> None:
-    """Begin, wait for the phase, strike, and give the command again until it ends well."""
-    running = ground.switching(sight.new)
+    """Begin the word, wait for the phase, strike, and give the command again until it ends well."""
+    # A failover finds the one that has most by itself.
+    given = {"switchover_candidate": sight.new} if case.word == "switchover" else {}
+    down = () if case.word == "switchover" else (sight.old,)
+    running = ground.word(case.word, **given)
     reached = sight.phase(case.phase)
     await_(lambda: reached() or running.popen.poll() is not None, f"the phase {case.phase}", 180)
-    beside = _hit(case, ground, sight, running, result)
+    beside = _hit(case, ground, sight, running, given, result)
     for one in (running, *beside):
         one.end(200)
     if not result.hit:
@@ -142,9 +164,9 @@ def _strike(case: Case, ground: Battered, sight: Sight, result: Result) -> None:
     await_(lambda: not ground.workers(), "the end of what a killed controller has left", 120)
     said = ""
     while result.reruns < RERUNS:
-        ground.heal()
+        ground.heal(*down)
         result.reruns += 1
-        done = ground.switching(sight.new).end(300)
+        done = ground.word(case.word, **given).end(300)
         if done.code == 0:
             break
         said = " | ".join(done.errors()[-2:]) or done.output[-800:]
@@ -152,10 +174,12 @@ def _strike(case: Case, ground: Battered, sight: Sight, result: Result) -> None:
             result.wrong.append(f"a traceback: {done.output[-800:]}")
     else:
         result.wrong.append(f"{RERUNS} reruns did not end it: {said}")
-    ground.heal()
+    ground.heal(*down)
 
 
-def _hit(case: Case, ground: Battered, sight: Sight, running: Running, result: Result) -> list[Running]:
+def _hit(
+    case: Case, ground: Battered, sight: Sight, running: Running, given: dict[str, Any], result: Result
+) -> list[Running]:
     """Strike; returns the runs that go on beside the first."""
     if running.popen.poll() is not None:
         return []
@@ -175,7 +199,17 @@ def _hit(case: Case, ground: Battered, sight: Sight, running: Running, result: R
         host = sight.new if case.victim == "candidate" else sight.old
         result.hit = bool(ground.processes_in(ground.server(host)["data_dir"]))
         ground.kill_server(ground.server(host)["data_dir"])
+    elif case.victim == "returned":
+        result.hit = True
+        with contextlib.suppress(AssertionError):
+            ground.module("instance", state="started", **ground.server(sight.old))
     else:
         result.hit = True
-        beside.append(ground.switching(sight.new))
+        beside.append(ground.word(case.word, **given))
     return beside
+
+
+def _bring_back(ground: Battered, old: str) -> None:
+    """Have the old primary follow again."""
+    done = ground.word("rejoin", rejoin_host=old, rejoin_reclone=True, rejoin_keep_data=False).end(300)
+    assert done.code == 0, f"rejoin: {done.errors()[-1:] or done.output[-800:]}"

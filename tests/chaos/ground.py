@@ -19,19 +19,20 @@ import psycopg
 from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.pool_console import Address, Console
 from estate_runs import Running, alive, await_
+from failover_ground import Doomed
 from pool_ground import program
 from switchover_ground import POOLER
-from test_replica_cluster import Four
 from test_switchover_pooler import Pooled
 
 #: Short, so that a client that nobody lets go on is let go on by the dead-man's timer within a minute.
-SECONDS = {"switchover_pause_timeout": 3, "switchover_replay_timeout": 5, "switchover_timeout": 20}
+SECONDS = {"switchover_pause_timeout": 3, "switchover_replay_timeout": 5, "switchover_timeout": 20,
+           "failover_timeout": 20, "failover_silence_seconds": 5}  # fmt: skip
 #: Until when the timer lets clients go on, and what a busy machine takes on top of it.
 TIMER = 3 + 5 + 20 + 30
 BUDGET = TIMER + 60
 
 
-class Battered(Pooled, Four):
+class Battered(Pooled, Doomed):
     """`orders`: whoever is primary, two replicas, one pooler."""
 
     members = ("db1", "db2", "db3")
@@ -45,11 +46,9 @@ class Battered(Pooled, Four):
         self.declare(**{name: {} for name in self.members})
         super().up()
 
-    def switching(self, candidate: str) -> Running:
-        """Begin a switchover."""
-        return self.begin(
-            "switchover", switchover_candidate=candidate, pool_program=program(), **POOLER, **self.given()
-        )
+    def word(self, word: str, **variables: Any) -> Running:
+        """Begin a playbook."""
+        return self.begin(word, **{"pool_program": program(), **POOLER, **self.given(), **variables})
 
     def where(self, host: str) -> dict[str, Any]:
         """How a member is reached."""
@@ -60,10 +59,10 @@ class Battered(Pooled, Four):
         """The pooler's process."""
         return int((self.home / "pool1/pgbouncer.pid").read_text())
 
-    def heal(self) -> None:
-        """What a service manager does: whatever has died is started again."""
+    def heal(self, *leave: str) -> None:
+        """What a service manager does: whatever has died is started again, but for what is to stay down."""
         for host in self.members:
-            if not self.postmaster(self.server(host)["data_dir"]):
+            if host not in leave and not self.postmaster(self.server(host)["data_dir"]):
                 with contextlib.suppress(AssertionError):
                     self.module("instance", state="started", **self.server(host))
         if not alive(self.pooler()):
@@ -73,6 +72,15 @@ class Battered(Pooled, Four):
     def workers(self) -> list[int]:
         """The modules that run just now."""
         return [pid for pid, line in self.processes().items() if "AnsiballZ_" in line]
+
+    def furthest(self, old: str) -> str:
+        """The replica that has most, of several the first. Where their primary is gone, they have to have noticed."""
+        others = [host for host in self.members if host != old]
+        if not self.postmaster(self.server(old)["data_dir"]):
+            for host in others:
+                await_(lambda host=host: self.sql("SELECT count(*) FROM pg_stat_wal_receiver", host) == "0", "the end")
+        has = "SELECT greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) - '0/0'::pg_lsn"
+        return max(others, key=lambda host: int(self.sql(has, host)))
 
     def whole(self) -> bool:
         """One primary, which all others follow."""
