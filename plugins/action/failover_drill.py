@@ -21,7 +21,7 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.boringdb.ops.plugins.module_utils._core import dsse
 from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError, as_line
-from ansible_collections.boringdb.ops.plugins.module_utils._core.files import write_atomic
+from ansible_collections.boringdb.ops.plugins.module_utils._core.files import remove_tree, write_atomic
 from ansible_collections.boringdb.ops.plugins.module_utils._core.ledger import record_files
 from ansible_collections.boringdb.ops.plugins.module_utils._core.lock import host_lock
 from ansible_collections.boringdb.ops.plugins.module_utils._core.process import alive, born
@@ -105,7 +105,13 @@ def _beside(inventory: dict[str, Any]) -> Iterator[Path]:
     if not inventory:
         yield Path()
         return
-    with tempfile.TemporaryDirectory(prefix="boringdb-failover-drill-") as home:
+    prefix = "boringdb-failover-drill-"
+    # What a killed run has left: it may hold the password of a connection.
+    for left in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
+        pid = left.name[len(prefix):].partition("-")[0]
+        if left.stat().st_uid == os.geteuid() and not alive(pid):
+            remove_tree(left)
+    with tempfile.TemporaryDirectory(prefix=f"{prefix}{os.getpid()}-") as home:
         write_atomic(Path(home) / "inventory.json", json.dumps(inventory))
         yield Path(home)
 

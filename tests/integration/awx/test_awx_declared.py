@@ -23,6 +23,8 @@ if str(HERE) not in sys.path:
 
 from stub import TOKEN, Awx  # noqa: E402
 
+from tests.packed import packed  # noqa: E402
+
 #: The release of the PyPI package that has awx.awx in it; far too large to be a requirement of every environment.
 RELEASE = "ansible==12.3.0"
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -67,7 +69,7 @@ def run(awx: Awx, collections: Path, tmp_path_factory: pytest.TempPathFactory) -
         given = {"awx_clusters": ["orders"], "awx_project_url": "https://git.example.com/ops.git", **values}
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "CONTROLLER_"))}
         environment = {
-            **kept, "HOME": str(home), "CONTROLLER_HOST": awx.url, "CONTROLLER_OAUTH_TOKEN": TOKEN,
+            **kept, **packed(), "HOME": str(home), "CONTROLLER_HOST": awx.url, "CONTROLLER_OAUTH_TOKEN": TOKEN,
             "ANSIBLE_CONFIG": str(REPO / "ansible.cfg"),
             "ANSIBLE_COLLECTIONS_PATH": f"{REPO}/.collections:{collections}",
         }  # fmt: skip

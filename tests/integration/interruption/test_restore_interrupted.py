@@ -94,8 +94,8 @@ def test_a_running_copy_is_removed_by_its_host_and_a_new_one_is_not(estate: Esta
     assert estate.postmaster(estate.copy)
     expire(estate)
     assert not estate.postmaster(estate.copy)
-    # A run that removes and restores at once gets a watch of its own; the older one leaves the new copy alone. Watches are
-    # known by the module's name.
+    # A run that removes and restores at once gets a watch of its own; the older one leaves the new copy alone.
+    # Watches are known by the module's name.
     estate.begin_module("restore", **options(estate)).result()
     second = estate.begin_module("restore", **options(estate)).result()
     assert second["reached"]

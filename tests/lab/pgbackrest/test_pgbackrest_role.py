@@ -85,6 +85,22 @@ def test_a_drill_is_verified_with_every_member_switched_off(estate: Estate) -> N
     assert re.search(r"shop verified .*rows=6000", said), said[-2000:]
 
 
+def test_a_failover_is_drilled_on_a_copy(estate: Estate) -> None:
+    """On the drill host, out of the encrypted repository; the members are not touched, and nothing is left of it."""
+    estate.play("backup", "-e", "backup_type=incr", cluster="shop")
+    started = [estate.sql(host, "SELECT pg_postmaster_start_time()") for host in HOSTS[:2]]
+    # What only the killed primary had may be lost: the replica of a copy is asynchronous.
+    said = estate.play(
+        "failover_drill", "-e", "failover_drill_mode=copy", "-e", "failover_drill_lost_rows=100", cluster="shop"
+    )
+    assert "failover_drill: shop verified mode=copy" in " ".join(said.split()), said[-2000:]
+    assert [estate.sql(host, "SELECT pg_postmaster_start_time()") for host in HOSTS[:2]] == started
+    found = estate.record("shop")
+    assert found["operation"] == "failover_drill" and found["measurements"]["rows_acknowledged"] > 0
+    left = estate.on("shopdrill", "find /var/lib/boringdb/failover_drill -type f; pgrep -a postgres || true")
+    assert left.strip() == ""
+
+
 def test_a_run_without_the_repository_s_host_is_refused(estate: Estate) -> None:
     with pytest.raises(AssertionError, match="shoprepo holds the repository of shop and is not part of this run"):
         estate.play("provision", "--limit", "shop,shopdrill", cluster="shop")
