@@ -154,14 +154,23 @@ def _strike(case: Case, ground: Battered, sight: Sight, result: Result) -> None:
     reached = sight.phase(case.phase)
     await_(lambda: reached() or running.popen.poll() is not None, f"the phase {case.phase}", 180)
     beside = _hit(case, ground, sight, running, given, result)
-    for one in (running, *beside):
-        one.end(200)
+    ended = [one.end(200).code for one in (running, *beside)]
     if not result.hit:
         result.wrong.append("nobody was hit: the run was over before")
     if case.victim == "abandoned":
         # Nobody comes: the timer has the clients go on with the only member that takes writes.
         await_(lambda: not sight.phase("paused")(), "the dead-man's timer", TIMER + 60)
     await_(lambda: not ground.workers(), "the end of what a killed controller has left", 120)
+    # A failover that has ended well is refused a second time: its primary works.
+    if case.word == "switchover" or 0 not in ended:
+        _again(case, ground, given, result, down)
+    ground.heal(*down)
+
+
+def _again(
+    case: Case, ground: Battered, given: dict[str, Any], result: Result, down: tuple[str, ...]
+) -> None:
+    """Give the same command again until it ends well."""
     said = ""
     while result.reruns < RERUNS:
         ground.heal(*down)
@@ -174,7 +183,6 @@ def _strike(case: Case, ground: Battered, sight: Sight, result: Result) -> None:
             result.wrong.append(f"a traceback: {done.output[-800:]}")
     else:
         result.wrong.append(f"{RERUNS} reruns did not end it: {said}")
-    ground.heal(*down)
 
 
 def _hit(
