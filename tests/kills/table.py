@@ -77,6 +77,9 @@ a run ends by itself. So every task is played again behind its own loss, on what
 that works on several hosts one is drawn. The same is asked then as above, and `pgbackrest verify` and a drill of the
 new backup.
 
+What pgBackRest runs on a member for a repository host that has lost its power ends half an hour later
+([pgbackrest](pgbackrest.md#when-something-is-killed)). It is not counted; in the chain of provision it still was.
+
 | playbook | tasks on a host, undisturbed | losses | runs | refused for a while | finished the job |
 |---|---|---|---|---|---|
 """
@@ -131,6 +134,7 @@ def _chains(kept: dict[str, Any]) -> str:
         losses += f"\n### {playbook}, host by host\n\n| task | host that was lost | part of the task |\n|---|---|---|\n"
         for loss in chain["losses"]:
             losses += f"| {loss['task'].rpartition(': ')[2]} | {loss['on']} | {loss['part']} |\n"
+        losses += "".join(f"\nWhat was wrong in the end: `{miss}`\n" for miss in chain["misses"])
     return rows + losses
 
 

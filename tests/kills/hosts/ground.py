@@ -127,10 +127,15 @@ class Hosts(Estate):
         return found + ([f"the ledger: {done.stdout}{done.stderr}"] if done.returncode else [])
 
     def left(self) -> list[str]:
-        """Processes, locks and copies that nobody needs any more."""
+        """Processes, locks and copies that nobody needs any more.
+
+        Not what pgBackRest runs for another host: where that has lost its power, it waits for it as long as its
+        protocol-timeout says, half an hour, and ends.
+        """
         members = (PRIMARY, REPLICA)
-        return [what for host in HOSTS for what in leftovers.left(
+        found = [what for host in HOSTS for what in leftovers.left(
             self.on, host, leftovers.SERVER if host in members else ())]  # fmt: skip
+        return [what for what in found if not (" --remote-type=" in what and what.endswith(":remote"))]
 
     def names(self) -> set[str]:
         """The names of files that our operations make, moments left out, so that those of two runs can be compared."""
