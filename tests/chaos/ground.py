@@ -18,6 +18,7 @@ from typing import Any, Callable
 import psycopg
 from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.pool_console import Address, Console
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.pool_timer import armed
 from estate_runs import Running, alive, await_
 from failover_ground import Doomed
 from pool_ground import program
@@ -70,8 +71,9 @@ class Battered(Pooled, Doomed):
             self.module("pool", state="started", program=program(), config_file=config)
 
     def workers(self) -> list[int]:
-        """The modules that run just now."""
-        return [pid for pid, line in self.processes().items() if "AnsiballZ_" in line]
+        """The modules that run just now; not the dead-man's timer, which a module has started and left."""
+        timer = (armed(self.home / "pool1/pgbouncer.ini") or {}).get("pid")
+        return [pid for pid, line in self.processes().items() if "AnsiballZ_" in line and pid != timer]
 
     def furthest(self, old: str) -> str:
         """The replica that has most, of several the first. Where their primary is gone, they have to have noticed."""
