@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -62,12 +64,14 @@ def told(two: Copied) -> tuple[Any, ...]:
 def test_a_copy_is_drilled_and_production_left_alone(two: Copied) -> None:
     before = told(two)
     dry = two.done("failover_drill", "--check", "--diff")
-    assert "planned: orders is restored from backup" in " ".join(dry.split())
+    assert "planned: drill has no" in " ".join(dry.split())
     assert two.left_of_copy() == [] and two.records("failover_drill") == []
     output = " ".join(two.done("failover_drill").split())
     assert "failover_drill: orders verified mode=copy" in output
     assert told(two) == before
     assert two.left_of_copy() == []
+    dry = two.done("failover_drill", "--check", "--diff")
+    assert "planned: orders is restored from backup" in " ".join(dry.split()) and two.left_of_copy() == []
     [record] = two.records("failover_drill")
     assert record["verdict"] == "verified", record
     measured = record["measurements"]
@@ -95,13 +99,16 @@ def test_a_drill_that_is_killed_is_repeated_without_production(two: Copied) -> N
         if "ansible" in line:
             kill(pid)
     running.popen.wait()
+    # Its inventory, with passwords, is left on the controller until the next.
+    [inventory] = Path(tempfile.gettempdir()).glob("boringdb-failover-drill-*/inventory.json")
+    assert inventory.stat().st_mode & 0o077 == inventory.parent.stat().st_mode & 0o077 == 0
     for host in two.members:
         two.module("instance", state="stopped", **two.server(host))
     try:
         two.done("failover_drill", failover_drill_copy_mode="switchover")
     finally:
         two.start()
-    assert two.left_of_copy() == []
+    assert two.left_of_copy() == [] and not inventory.parent.exists()
     record = two.records("failover_drill")[-1]
     assert record["verdict"] == "verified", record
     assert record["measurements"]["copy_mode"] == "switchover"
