@@ -118,12 +118,14 @@ class Sight:
 
     def phase(self, name: str) -> Callable[[], bool]:
         """Whether a phase was reached."""
+        others = [host for host in self.ground.members if host != self.old]
         found: dict[str, Callable[[], bool]] = {
             "begun": lambda: self._asked(self.old, "SELECT FROM pg_roles WHERE rolname = 'boringdb_switchover'"),
             "paused": lambda: self._shown().get("paused", "0") != "0",
             "fenced": (self.ground.home / self.old / "data/standby.signal").exists,
             "closed": self._closed,
-            "promoted": lambda: self._asked(self.new, "SELECT WHERE NOT pg_is_in_recovery()"),
+            # Of several that have as much, a failover may choose another one.
+            "promoted": lambda: any(self._asked(host, "SELECT WHERE NOT pg_is_in_recovery()") for host in others),
             "routed": lambda: self._shown().get("port") == str(self.ground.server(self.new)["port"]),
         }
         return found[name]
