@@ -63,7 +63,7 @@ faults: $(DEV)/.complete packages ## Inject one fault at a time: each must fail 
 kills: $(DEV)/.complete packages ## Kill playbooks at every task boundary: the same command again must finish the job
 	PATH=$(DEV)/bin:$$PATH $(DEV)/bin/python -m tests.kills
 
-chaos: $(DEV)/.complete packages ## Strike in the middle of switchovers: nothing may be lost, split, or stuck
+chaos: $(DEV)/.complete packages ## Strike in the middle of switchovers and failovers: nothing may be lost, split, or stuck
 	PATH=$(DEV)/bin:$(CACHE)/pgbouncer/usr/sbin:$$PATH $(DEV)/bin/python -m tests.chaos
 
 bench: $(DEV)/.complete packages ## Figures as ratios against the same commands by hand, one JSON line each
