@@ -65,7 +65,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         result: dict[str, Any] = self._execute_module(module_args=args, task_vars=task_vars)
         if "note" in result and args.get("state", "seen") == "seen":
             result["unpassed"] = program.unpassed(context.CLIARGS)
-            result["runs"] = runs(result["note"], float(args.get("timeout") or 60)) if result["note"] else ""
+            note, seconds = result["note"], float(args.get("timeout") or 60)
+            result["runs"] = (runs(note, seconds) or _orphan(args, task_vars or {})) if note else ""
         return result
 
     def _ran(self, args: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
@@ -87,8 +88,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             argv = program.command(options, book, {**given, **ledger}, dry)
             try:
                 # Also the orphan of a killed run holds it.
-                drill = f"failover_drill:{task_vars.get('inventory_hostname')}:{args.get('directory') or cluster}"
-                with contextlib.nullcontext() if dry else host_lock(drill, f"{word} of a failover drill", 5):
+                lock = host_lock(_drill(args, task_vars), f"{word} of a failover drill", 5)
+                with contextlib.nullcontext() if dry else lock:
                     error = program.play(argv, seconds, lambda play: Display().display(f"  failover_drill: {play}"))
             except OpsError as exc:
                 error = as_line(exc)
@@ -97,6 +98,21 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         ended = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         took = round(time.monotonic() - begun, 1)
         return {"changed": not dry, "playbook": word, "error": error, "seconds": took, "ended": ended, **more}
+
+
+def _drill(args: dict[str, Any], task_vars: dict[str, Any]) -> str:
+    """What its lock is of: of one drill, one playbook runs at a time."""
+    place = args.get("directory") or task_vars.get("cluster", "")
+    return f"failover_drill:{task_vars.get('inventory_hostname')}:{place}"
+
+
+def _orphan(args: dict[str, Any], task_vars: dict[str, Any]) -> str:
+    """What is left at work of a drill whose controller was killed, empty where nothing is."""
+    try:
+        with host_lock(_drill(args, task_vars), "a look", 0):
+            return ""
+    except OpsError as exc:
+        return f"its controller is gone, and what it has started is not: {as_line(exc)}"
 
 
 @contextlib.contextmanager
@@ -109,8 +125,10 @@ def _beside(inventory: dict[str, Any]) -> Iterator[Path]:
     # What a killed run has left: it may hold the password of a connection.
     for left in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
         pid = left.name[len(prefix):].partition("-")[0]
-        if left.stat().st_uid == os.geteuid() and not alive(pid):
-            remove_tree(left)
+        # Another drill may look at the same moment; a link that somebody planted is not ours.
+        with contextlib.suppress(OSError):
+            if left.lstat().st_uid == os.geteuid() and not alive(pid):
+                remove_tree(left)
     with tempfile.TemporaryDirectory(prefix=f"{prefix}{os.getpid()}-") as home:
         write_atomic(Path(home) / "inventory.json", json.dumps(inventory))
         yield Path(home)

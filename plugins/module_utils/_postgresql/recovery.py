@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.boringdb.ops.plugins.module_utils._core.files import read_text, write_atomic
+from ansible_collections.boringdb.ops.plugins.module_utils._core.files import read_text, remove_tree, write_atomic
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import settings as conf
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.restore_plan import Target
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server import Server
@@ -86,6 +86,10 @@ def configure(  # noqa: PLR0917 - in the order of their weight
     """
     data = server.data_dir
     _set_aside(data)
+    if isolated is None and (data / "conf.d").is_dir():
+        # Nothing includes it yet: whoever declares settings of the copy does, and would have the source's take effect.
+        remove_tree(data / f"conf.d{KEPT}")
+        (data / "conf.d").rename(data / f"conf.d{KEPT}")
     for signal in ("standby.signal", "postmaster.pid", "postmaster.opts"):
         (data / signal).unlink(missing_ok=True)
     settings: dict[str, Any] = {

@@ -185,8 +185,10 @@ class _Restore(Planner):
         if not is_empty(data_dir):
             raise self.failing("empty_place", "empty", f"{data_dir} is not empty; a restore never overwrites anything")
         made = self.params["replicas_dir"]
-        if made and not is_empty(Path(made)):
-            raise self.failing("empty_place", "empty", f"{made} is not empty, and would be removed with the copy")
+        foreign = [one.name for one in data_dir.parent.glob(f"{data_dir.name}.*")] if made else []
+        if made and (foreign or not is_empty(Path(made))):
+            what = f"{', '.join(sorted(foreign))} in {data_dir.parent}" if foreign else f"{made} is not empty, and"
+            raise self.failing("empty_place", "empty", f"{what} would be removed with the copy; choose another place")
         place = existing(data_dir.parent)
         if not os.access(place, os.W_OK | os.X_OK):
             message = f"{place} is not writable for {getpass.getuser()}; let this account write there, or go elsewhere"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from estate_runs import Played, await_
 from pool_ground import program
@@ -21,6 +21,18 @@ GONE = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port"
 
 class Doomed(Pair, Four):
     """Members whose primary dies, and comes back."""
+
+    @classmethod
+    @contextlib.contextmanager
+    def provisioned(cls) -> Iterator[Self]:
+        """All of its members, until the end."""
+        made = cls()
+        try:
+            made.declare(**{name: {} for name in made.members})
+            made.up()
+            yield made
+        finally:
+            made.down()
 
     def run_to_end(self, playbook: str, *words: str, **variables: Any) -> Played:
         """A playbook, to its end."""

@@ -21,13 +21,8 @@ class Two(Doomed):
 @pytest.fixture(scope="module")
 def two() -> Iterator[Two]:
     """Provisioned."""
-    made = Two()
-    try:
-        made.declare(db1={}, db2={})
-        made.up()
+    with Two.provisioned() as made:
         yield made
-    finally:
-        made.down()
 
 
 def test_a_primary_that_works_is_refused(two: Two) -> None:

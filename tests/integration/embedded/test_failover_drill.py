@@ -50,13 +50,8 @@ class Drilled(Doomed):
 @pytest.fixture(scope="module")
 def two() -> Iterator[Drilled]:
     """Provisioned."""
-    made = Drilled()
-    try:
-        made.declare(db1={}, db2={})
-        made.up()
+    with Drilled.provisioned() as made:
         yield made
-    finally:
-        made.down()
 
 
 def test_what_can_not_be_drilled_is_refused(two: Drilled) -> None:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,6 +34,9 @@ class Copied(Doomed):
         """With a backup."""
         self.ports = free_ports(62000)
         super().up()
+        # Of production's own, in the data directory and so in its backup: a copy that read it would find no primary.
+        own = Path(self.server()["data_dir"], "conf.d/zz_mine.conf")
+        self.run("sh", "-c", f"echo \"recovery_target_timeline = '1'\" > {own}")
         self.converge("backup")
 
     def left_of_copy(self) -> list[str]:
@@ -45,13 +49,8 @@ class Copied(Doomed):
 @pytest.fixture(scope="module")
 def two() -> Iterator[Copied]:
     """Provisioned, and backed up."""
-    made = Copied()
-    try:
-        made.declare(db1={}, db2={})
-        made.up()
+    with Copied.provisioned() as made:
         yield made
-    finally:
-        made.down()
 
 
 def told(two: Copied) -> tuple[Any, ...]:
@@ -91,17 +90,23 @@ def test_a_copy_is_drilled_and_production_left_alone(two: Copied) -> None:
 
 def test_a_drill_that_is_killed_is_repeated_without_production(two: Copied) -> None:
     """Its controller dies while the copy's primary is dead; the members are down when it is given again."""
-    running = two.begin("failover_drill", **two.given())
+    running = two.begin("failover_drill", "-vvv", **two.given())
     copy = two.home / "failover_drill/orders"
     await_(lambda: two.postmaster(copy / "replicas/copy2/data"), "the copy's replica", 300)
     assert "a copy of orders is drilled already: it is process" in two.refuses("failover_drill")
+    lines = two.processes().values()
+    running.kill()
+    told = two.refuses("failover_drill")
+    assert "a copy of orders is drilled already: its controller is gone, and what it has started is not" in told
     for pid, line in two.processes().items():
         if "ansible" in line:
             kill(pid)
-    running.popen.wait()
     # Its inventory, with passwords, is left on the controller until the next.
     [inventory] = Path(tempfile.gettempdir()).glob("boringdb-failover-drill-*/inventory.json")
     assert inventory.stat().st_mode & 0o077 == inventory.parent.stat().st_mode & 0o077 == 0
+    common = json.loads(inventory.read_text())["all"]["children"]["orders_copy"]["vars"]
+    password = common["failover_drill_login_password"]
+    assert len(password) == 32 and password not in running.log.read_text() and not any(password in one for one in lines)
     for host in two.members:
         two.module("instance", state="stopped", **two.server(host))
     try:

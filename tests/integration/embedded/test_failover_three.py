@@ -53,13 +53,8 @@ class Three(Pooled, Doomed):
 @pytest.fixture(scope="module")
 def three() -> Iterator[Three]:
     """db1 with db2 and db3."""
-    made = Three()
-    try:
-        made.declare(db1={}, db2={}, db3={})
-        made.up()
+    with Three.provisioned() as made:
         yield made
-    finally:
-        made.down()
 
 
 def test_a_primary_that_only_ssh_does_not_reach_is_refused(three: Three) -> None:

@@ -53,14 +53,9 @@ class Split(Doomed):
 @pytest.fixture(scope="module")
 def split() -> Iterator[Split]:
     """Provisioned."""
-    made = Split()
-    try:
-        made.declare(db1={}, db2={})
-        made.up()
+    with Split.provisioned() as made:
         made.sql("CREATE TABLE kept (a int, note text); INSERT INTO kept VALUES (1, 'everywhere')")
         yield made
-    finally:
-        made.down()
 
 
 def test_wrong_names_are_refused(split: Split) -> None:

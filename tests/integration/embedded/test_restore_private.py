@@ -140,6 +140,9 @@ def test_servers_made_from_a_copy_go_with_it(source: Source, copy: Copy, by: str
     source.as_owner("mkdir", "-p", str(made / "taken"))
     assert "would be removed with the copy" in copy.restore(fails=True, replicas_dir=str(made))["msg"]
     source.as_owner("rmdir", str(made / "taken"))
+    source.as_owner("touch", str(copy.home / "data.mine"))
+    assert "data.mine in" in copy.restore(fails=True, replicas_dir=str(made))["msg"]
+    source.as_owner("rm", str(copy.home / "data.mine"))
     copy.restore(wipe=True, replicas_dir=str(made))
     source.as_owner("cp", "-r", str(copy.server.data_dir / "base"), str(made / "base"))
     source.as_owner("touch", str(copy.home / "data.passfile"))
