@@ -13,16 +13,43 @@ from typing import Any
 
 from tests.lab.estate import ROOT, TOOLS, Estate
 
-#: Debian's own PostgreSQL 15, as its packages lay it out.
-MEMBERS: dict[str, Any] = {
-    "db_version": 15,
-    "db_service": "postgresql@15-main",
-    "db_data_dir": "/var/lib/postgresql/15/main",
-    "db_config_dir": "/etc/postgresql/15/main",
-    "db_address": "{{ ansible_host }}",
-    "db_backup_tool": "pgbackrest",
-    "postgresql_replication_password": "for the lab only, 32 characters!",
-}
+
+@dataclass(frozen=True)
+class Suite:
+    """A Debian suite with the PostgreSQL and the pgBackRest of its own packages, as the support matrix names them."""
+
+    name: str
+    postgresql: int
+    pgbackrest: str
+
+    @property
+    def members(self) -> dict[str, Any]:
+        """The variables of a cluster's members, as the packages lay it out."""
+        return {
+            "db_version": self.postgresql,
+            "db_service": f"postgresql@{self.postgresql}-main",
+            "db_data_dir": f"/var/lib/postgresql/{self.postgresql}/main",
+            "db_config_dir": f"/etc/postgresql/{self.postgresql}/main",
+            "db_address": "{{ ansible_host }}",
+            "db_backup_tool": "pgbackrest",
+            "postgresql_replication_password": "for the lab only, 32 characters!",
+        }
+
+    def hosts(self, *names: str) -> list[str]:
+        """As the lab wants to hear of them."""
+        return [f"{name}@{self.name}" for name in names]
+
+    def is_on(self, estate: Estate, primary: str, vault: str) -> None:
+        """Whether what runs there is what is meant to be tested."""
+        assert estate.sql(primary, "SHOW server_version").startswith(f"{self.postgresql}.")
+        assert estate.on(vault, "pgbackrest version").split()[1].startswith(self.pgbackrest)
+        # sid calls itself by the name that the next release will have, too: forky/sid.
+        assert self.name in estate.on(primary, "cat /etc/os-release").splitlines()[0]
+
+
+BOOKWORM, TRIXIE, SID = Suite("bookworm", 15, "2.45"), Suite("trixie", 17, "2.55"), Suite("sid", 18, "2.60")
+#: Where a test does not say which suite it is on.
+MEMBERS = BOOKWORM.members
 
 
 @dataclass

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, boringdb.ops contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The role backup with pgBackRest on real hosts: two members, an encrypted repository, and a drill host."""
+"""The role backup with pgBackRest on real hosts of sid: two members, an encrypted repository, and a drill host."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.lab.cluster import MEMBERS
+from tests.lab.cluster import SID
 from tests.lab.estate import Estate, changed, lab_hosts
 
 HOSTS = ("shop1", "shop2", "shoprepo", "shopdrill")
@@ -23,10 +23,10 @@ pytestmark = pytest.mark.lab
 @pytest.fixture(scope="module")
 def estate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Estate]:
     """A provisioned cluster with its repository."""
-    with lab_hosts(tmp_path_factory.mktemp("pgbackrest"), *HOSTS) as it:
+    with lab_hosts(tmp_path_factory.mktemp("pgbackrest"), *SID.hosts(*HOSTS)) as it:
         at = {name: {"ansible_host": it.addresses[name]} for name in HOSTS}
         groups: dict[str, Any] = {
-            "shop": {"hosts": {name: at[name] for name in HOSTS[:2]}, "vars": MEMBERS},
+            "shop": {"hosts": {name: at[name] for name in HOSTS[:2]}, "vars": SID.members},
             "repository_hosts": {"hosts": {"shoprepo": {**at["shoprepo"], "backup_cipher_pass": KEY}}},
             "drill_hosts": {"hosts": {"shopdrill": at["shopdrill"]}},
         }
@@ -40,6 +40,10 @@ def estate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Estate]:
         it.play("provision", cluster="shop")
         it.play("evidence_key", cluster="shop")
         yield it
+
+
+def test_the_packages_are_those_that_the_support_matrix_names(estate: Estate) -> None:
+    SID.is_on(estate, "shop1", "shoprepo")
 
 
 @pytest.mark.parametrize("words", [(), ("--check",)], ids=["again", "check"])

@@ -3,13 +3,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """One cluster on each newer Debian suite, side by side: provisioned, backed up, drilled, converged.
 
-A suite has two hosts, a primary and one that holds the repository and is the drill host. With BORINGDB_LAB_FULL=1
-it has a replica, too.
+A suite has three hosts: a primary, its replica, and one that holds the repository and is the drill host.
 """
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,49 +16,35 @@ from typing import Any
 
 import pytest
 
+from tests.lab.cluster import SID, TRIXIE, Suite
 from tests.lab.estate import Estate, changed, lab_hosts
-
-FULL = bool(os.environ.get("BORINGDB_LAB_FULL"))
 
 pytestmark = pytest.mark.lab
 
 
 @dataclass
-class Suite:
-    """A suite, what its packages are, and what became of the cluster on it."""
+class Ground:
+    """A suite, and what became of the cluster on it."""
 
-    name: str
-    postgresql: int
-    pgbackrest: str
+    suite: Suite
     said: dict[str, str] = field(default_factory=dict)
     estate: Estate = field(init=False)
 
     @property
     def hosts(self) -> list[str]:
-        """The primary, its replica if there is one, and last the host of the repository and of drills."""
-        return [f"prov{self.name[0]}{which}" for which in (("1", "2", "v") if FULL else ("1", "v"))]
+        """The primary, its replica, and last the host of the repository and of drills."""
+        return [f"prov{self.suite.name[0]}{which}" for which in ("1", "2", "v")]
 
     @property
     def cluster(self) -> str:
-        return f"on_{self.name}"
+        return f"on_{self.suite.name}"
 
     def describe(self) -> None:
         """Write the inventory."""
         at = {name: {"ansible_host": self.estate.addresses[name]} for name in self.hosts}
         vault = {self.hosts[-1]: at.pop(self.hosts[-1])}
-        place = f"{self.postgresql}/main"
-        members = {
-            "db_version": self.postgresql,
-            "db_service": f"postgresql@{self.postgresql}-main",
-            "db_data_dir": f"/var/lib/postgresql/{place}",
-            "db_config_dir": f"/etc/postgresql/{place}",
-            "db_address": "{{ ansible_host }}",
-            "db_backup_tool": "pgbackrest",
-            "db_rto_seconds": 300,
-            "postgresql_replication_password": "for the lab only, 32 characters!",
-        }
         groups: dict[str, Any] = {
-            self.cluster: {"hosts": at, "vars": members},
+            self.cluster: {"hosts": at, "vars": {**self.suite.members, "db_rto_seconds": 300}},
             "repository_hosts": {"hosts": vault},
             "drill_hosts": {"hosts": vault},
         }
@@ -86,52 +70,48 @@ class Suite:
         self.play("check", "provision", "--check")
 
 
-SUITES = {one.name: one for one in (Suite("trixie", 17, "2.55"), Suite("sid", 18, "2.60"))}
+SUITES = {one.name: Ground(one) for one in (TRIXIE, SID)}
 
 
 @pytest.fixture(scope="module")
-def suites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Suite]]:
+def suites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Ground]]:
     """Every suite's cluster at the end of its life, all of them at once."""
-    hosts = [f"{host}@{suite.name}" for suite in SUITES.values() for host in suite.hosts]
+    hosts = [host for ground in SUITES.values() for host in ground.suite.hosts(*ground.hosts)]
     with lab_hosts(tmp_path_factory.mktemp("suites"), *hosts) as it:
-        for suite in SUITES.values():
-            suite.estate = Estate(tmp_path_factory.mktemp(suite.name))
-            suite.estate.addresses, suite.estate.ssh_config = it.addresses, it.ssh_config
-            suite.describe()
+        for name, ground in SUITES.items():
+            ground.estate = Estate(tmp_path_factory.mktemp(name))
+            ground.estate.addresses, ground.estate.ssh_config = it.addresses, it.ssh_config
+            ground.describe()
         with ThreadPoolExecutor() as pool:
-            list(pool.map(Suite.live, SUITES.values()))
+            list(pool.map(Ground.live, SUITES.values()))
         yield SUITES
 
 
 @pytest.fixture(params=SUITES)
-def suite(request: pytest.FixtureRequest, suites: dict[str, Suite]) -> Suite:
-    found: Suite = suites[request.param]
+def suite(request: pytest.FixtureRequest, suites: dict[str, Ground]) -> Ground:
+    found: Ground = suites[request.param]
     return found
 
 
-def test_the_packages_are_of_the_versions_that_the_support_matrix_names(suite: Suite) -> None:
-    primary, *_replicas, vault = suite.hosts
-    assert suite.estate.sql(primary, "SHOW server_version").startswith(f"{suite.postgresql}.")
-    assert suite.estate.on(vault, "pgbackrest version").split()[1].startswith(suite.pgbackrest)
-    # sid calls itself by the name that the next release will have, too: forky/sid.
-    assert suite.name in suite.estate.on(primary, "cat /etc/os-release").splitlines()[0]
+def test_the_packages_are_of_the_versions_that_the_support_matrix_names(suite: Ground) -> None:
+    primary, _replica, vault = suite.hosts
+    suite.suite.is_on(suite.estate, primary, vault)
 
 
-def test_pages_have_checksums_and_a_replica_streams(suite: Suite) -> None:
-    primary, *replicas, _vault = suite.hosts
+def test_pages_have_checksums_and_a_replica_streams(suite: Ground) -> None:
+    primary, replica, _vault = suite.hosts
     assert suite.estate.sql(primary, "SHOW data_checksums") == "on"
     streams = suite.estate.sql(primary, "SELECT application_name, state FROM pg_stat_replication")
-    assert streams == "".join(f"{replica}|streaming" for replica in replicas)
-    for replica in replicas:
-        assert suite.estate.sql(replica, "SELECT count(*) FROM sale") == "20020"
+    assert streams == f"{replica}|streaming"
+    assert suite.estate.sql(replica, "SELECT count(*) FROM sale") == "20020"
 
 
-def test_a_drill_to_a_random_moment_is_verified(suite: Suite) -> None:
+def test_a_drill_to_a_random_moment_is_verified(suite: Ground) -> None:
     record = suite.estate.record(suite.cluster)
     assert record["verdict"] == "verified"
     assert record["measurements"]["target_type"] == "time"
     assert record["measurements"]["rows_checked"] > 20000
-    assert str(record["versions"]["engine"]) == str(suite.postgresql)
+    assert str(record["versions"]["engine"]) == str(suite.suite.postgresql)
     told = {check["name"]: check["status"] for check in record["checks"]}
     wanted = {
         "target_reached",
@@ -148,5 +128,5 @@ def test_a_drill_to_a_random_moment_is_verified(suite: Suite) -> None:
 
 
 @pytest.mark.parametrize("what", ["again", "check"])
-def test_a_converged_cluster_is_left_alone(suite: Suite, what: str) -> None:
+def test_a_converged_cluster_is_left_alone(suite: Ground, what: str) -> None:
     assert changed(suite.said[what]) == dict.fromkeys(suite.hosts, 0)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, boringdb.ops contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`restore` on real hosts with pgBackRest: back to a moment, its way back, and after the primary's disk was lost."""
+"""`restore` on hosts of trixie with pgBackRest: back to a moment, its way back, after the primary's disk was lost."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.lab.cluster import TRIXIE
 from tests.lab.estate import Estate, changed, lab_hosts
 
 pytestmark = pytest.mark.lab
 
 HOSTS = ("res1", "res2", "resrepo", "resdrill")
-DATA = "/var/lib/postgresql/15/main"
+DATA, CONFIG, UNIT = (TRIXIE.members[name] for name in ("db_data_dir", "db_config_dir", "db_service"))
 #: Stands for a pooler: a unit that has to be stopped before, and started after.
 POOLER = "[Service]\nExecStart=/bin/sleep infinity\n[Install]\nWantedBy=multi-user.target\n"
 
@@ -25,16 +26,11 @@ POOLER = "[Service]\nExecStart=/bin/sleep infinity\n[Install]\nWantedBy=multi-us
 @pytest.fixture(scope="module")
 def estate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Estate]:
     """A cluster with a tablespace, a replica, a pooler on each member, and one backup."""
-    with lab_hosts(tmp_path_factory.mktemp("restore"), *HOSTS) as it:
+    with lab_hosts(tmp_path_factory.mktemp("restore"), *TRIXIE.hosts(*HOSTS)) as it:
         at = {name: {"ansible_host": it.addresses[name]} for name in HOSTS}
-        members = {
-            "db_version": 15, "db_service": "postgresql@15-main", "db_data_dir": DATA,
-            "db_config_dir": "/etc/postgresql/15/main", "db_address": "{{ ansible_host }}",
-            "db_backup_tool": "pgbackrest", "postgresql_replication_password": "for the lab only, 32 characters!",
-            "postgresql_settings": {"log_min_messages": "warning"}, "restore_pooler_service": "pooler",
-        }  # fmt: skip
+        own = {"postgresql_settings": {"log_min_messages": "warning"}, "restore_pooler_service": "pooler"}
         it.describe({
-            "res": {"hosts": {name: at[name] for name in HOSTS[:2]}, "vars": members},
+            "res": {"hosts": {name: at[name] for name in HOSTS[:2]}, "vars": {**TRIXIE.members, **own}},
             "repository_hosts": {"hosts": {"resrepo": at["resrepo"]}},
             "drill_hosts": {"hosts": {"resdrill": at["resdrill"]}},
         }, backup_repository_host="resrepo")  # fmt: skip
@@ -78,7 +74,7 @@ def whole(estate: Estate, wanted: str) -> None:
     await_rows(estate, "res2", wanted)
     estate.on("resrepo", "su postgres -c 'pgbackrest --stanza=res check'")
     for host in HOSTS[:2]:
-        assert estate.on(host, "systemctl is-active postgresql@15-main pooler").split() == ["active", "active"]
+        assert estate.on(host, f"systemctl is-active {UNIT} pooler").split() == ["active", "active"]
 
 
 def moment(estate: Estate) -> str:
@@ -86,12 +82,16 @@ def moment(estate: Estate) -> str:
     return estate.sql("res1", "SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US+00')")
 
 
+def test_the_packages_are_those_that_the_support_matrix_names(estate: Estate) -> None:
+    TRIXIE.is_on(estate, "res1", "resrepo")
+
+
 def test_a_dry_run_says_what_would_be_done_and_does_nothing(estate: Estate) -> None:
-    before = estate.on("res1", f"ls {DATA}.* /srv/spaces; systemctl show -p MainPID postgresql@15-main pooler", False)
+    before = estate.on("res1", f"ls {DATA}.* /srv/spaces; systemctl show -p MainPID {UNIT} pooler", False)
     done = restore(estate, "--check")
     assert done.returncode == 0, done.stdout[-3000:]
     assert "restore: res to latest from backup" in " ".join(done.stdout.split())
-    after = estate.on("res1", f"ls {DATA}.* /srv/spaces; systemctl show -p MainPID postgresql@15-main pooler", False)
+    after = estate.on("res1", f"ls {DATA}.* /srv/spaces; systemctl show -p MainPID {UNIT} pooler", False)
     assert after == before
 
 
@@ -100,11 +100,11 @@ def test_a_cluster_goes_back_to_a_moment_and_its_replica_with_it(estate: Estate)
     target = moment(estate)
     estate.sql("res1", "INSERT INTO notes SELECT generate_series(2, 10)")
     estate.sql("res1", "DROP TABLE goods")
-    configuration = estate.on("res1", "cd /etc/postgresql/15/main && find . -type f | sort | xargs sha256sum")
+    configuration = estate.on("res1", f"cd {CONFIG} && find . -type f | sort | xargs sha256sum")
     done = restore(estate, restore_target_type="time", restore_target=target)
     assert done.returncode == 0, done.stdout[-5000:]
     whole(estate, "6000|1")
-    assert estate.on("res1", "cd /etc/postgresql/15/main && find . -type f | sort | xargs sha256sum") == configuration
+    assert estate.on("res1", f"cd {CONFIG} && find . -type f | sort | xargs sha256sum") == configuration
     said = estate.record("res")
     assert (said["operation"], said["verdict"]) == ("restore", "verified")
     assert said["measurements"]["reached_timeline"] == 2
@@ -113,8 +113,8 @@ def test_a_cluster_goes_back_to_a_moment_and_its_replica_with_it(estate: Estate)
     link = estate.on("res1", f"readlink {aside}/pg_tblspc/*").strip()
     assert link.startswith("/srv/spaces/fast.before-")
     assert estate.on("res1", f"readlink {DATA}/pg_tblspc/*").strip() == "/srv/spaces/fast"
-    assert "PG_15" in estate.on("res1", f"ls {link}")
-    assert "PG_15" in estate.on("res2", "ls /srv/spaces/fast.before-*")
+    assert "PG_17" in estate.on("res1", f"ls {link}")
+    assert "PG_17" in estate.on("res2", "ls /srv/spaces/fast.before-*")
 
 
 def test_the_same_again_does_nothing(estate: Estate) -> None:
@@ -148,15 +148,15 @@ def test_a_lost_disk_and_a_lost_configuration_come_back(estate: Estate) -> None:
     estate.sql("res1", "CREATE TABLE goods AS SELECT generate_series(1, 77) AS id")
     estate.sql("res1", "SELECT pg_switch_wal()")
     estate.on("resrepo", "su postgres -c 'pgbackrest --stanza=res check'")
-    estate.on("res1", "systemctl kill -s KILL postgresql@15-main; sleep 1; systemctl reset-failed postgresql@15-main;"
-                      f"rm -rf {DATA} /etc/postgresql/15/main/*")  # fmt: skip
+    estate.on("res1", f"systemctl kill -s KILL {UNIT}; sleep 1; systemctl reset-failed {UNIT};"
+                      f"rm -rf {DATA} {CONFIG}/*")  # fmt: skip
     refused = restore(estate)
     assert refused.returncode != 0
     assert "who is to be the primary is not known" in " ".join(refused.stdout.split())
     done = restore(estate, restore_primary="res1")
     assert done.returncode == 0, done.stdout[-5000:]
     whole(estate, "77|10")
-    assert "archive_command" in estate.on("res1", "cat /etc/postgresql/15/main/conf.d/backup.conf")
+    assert "archive_command" in estate.on("res1", f"cat {CONFIG}/conf.d/backup.conf")
 
 
 def test_only_what_differs_is_fetched_when_asked(estate: Estate) -> None:
