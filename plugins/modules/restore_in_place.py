@@ -209,6 +209,10 @@ reached:
   description: Where recovery ended, with C(lsn), C(time) of the last replayed commit, C(timeline) and C(next_xid).
   returned: when it was recovered
   type: dict
+resumed_bytes:
+  description: Bytes of the data that an earlier run, which was killed or failed, had fetched already.
+  returned: when the backup was laid down
+  type: int
 wal_archived:
   description: WAL that only the old data directory held and that was put into the archive.
   returned: when it was recovered

@@ -76,9 +76,9 @@ def main() -> None:
 
 
 def peaks() -> None:
-    """What modules hold in memory with five thousand tables, beside what they hold with next to none."""
-    for name, many, few in memory.figures():
-        line(f"memory_5000_tables_{name}", many, "MB", few, round(many / few, 3))
+    """What modules hold in memory with a huge table, and with very many, beside what they hold with next to none."""
+    for name, much, little in memory.figures():
+        line(f"memory_{name}", much, "MB", little, round(much / little, 3))
 
 
 def stalls(count: int) -> None:

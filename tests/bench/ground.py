@@ -101,9 +101,13 @@ class Source:
         """Run SQL, returns the bare answer."""
         return self.program("psql", "-XAtq", "-d", "postgres", "-c", text).strip()
 
-    def stop(self) -> None:
+    def stop(self, mode: str = "immediate") -> None:
         """Stop the server."""
-        module("instance", state="stopped", stop_mode="immediate", **self.server)
+        module("instance", state="stopped", stop_mode=mode, **self.server)
+
+    def start(self) -> None:
+        """Start it again."""
+        module("instance", state="started", **self.server)
 
 
 def remove() -> None:

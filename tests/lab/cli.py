@@ -46,6 +46,8 @@ def parser() -> argparse.ArgumentParser:
         )
     delay = verb("delay", "delay every packet to a host until it is booted again; 0 ends it", "1")
     delay.add_argument("milliseconds", type=int, metavar="MS")
+    throttle = verb("throttle", "let no more than that to and from a host; 0 ends it", "1")
+    throttle.add_argument("kilobytes", type=int, metavar="KB_PER_SECOND")
     status = verb("status", "show the hosts")
     status.add_argument("--json", action="store_true", help="machine-readable")
     for name, text in (("ssh", "run a command over SSH, or log in"), ("exec", "run a command inside, without network")):
@@ -103,6 +105,7 @@ def change(args: argparse.Namespace, where: plan.Paths) -> int:
         "start": lambda: verbs.start(where, args.hosts),
         "cut": lambda: verbs.cut(where, args.host, args.other),
         "heal": lambda: verbs.heal(where, args.host, args.other),
+        "throttle": lambda: verbs.throttle(where, args.host, args.kilobytes),
         "delay": lambda: delay(where, args.host, args.milliseconds),
     }
     otherwise = {"up": "all hosts are up", "down": "nothing to remove"}.get(args.verb, "already so")

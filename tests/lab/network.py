@@ -1,7 +1,7 @@
 # Copyright (c) 2026, boringdb.ops contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The lab's network: one bridge, an interface a host (made by nspawn), partitions by nftables, delay by tc."""
+"""The lab's network: one bridge, an interface a host (by nspawn), cuts and slow links by nftables, delay by tc."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ from tests.lab.run import LabError, attempt, run
 from tests.lab.state import Cut
 
 TABLE = "boringdb_lab"
+# A table a host whose link is slow. A frame of a virtual interface holds up to 64 kB.
+RATE_TABLE = "boringdb_rate_"
+RATE_BURST_KB = 192
 # A fixed hardware address: else the bridge takes a new one whenever a host comes or goes, and peers lose it.
 BRIDGE_MAC = "02:62:64:62:00:01"
 
@@ -95,6 +98,35 @@ def apply_cuts(cuts: Sequence[Cut]) -> None:
 def table_exists() -> bool:
     """Return whether the lab's table is loaded."""
     return attempt(["nft", "list", "table", "bridge", TABLE]).returncode == 0
+
+
+def rate_rules(name: str, kilobytes: int) -> str:
+    """Return the nft script that lets no more than so many kilobytes a second to and from host `name`; 0 ends it.
+
+    What is above that is dropped, as a full queue does, and TCP sends more slowly.
+    """
+    if kilobytes < 0:
+        raise LabError(f"a rate of {kilobytes} kB/s is not possible")
+    table, port = f"table bridge {RATE_TABLE}{name.replace('-', '_')}", plan.veth(name)
+    lines = [table, f"delete {table}"]
+    if kilobytes:
+        above = f"limit rate over {kilobytes} kbytes/second burst {RATE_BURST_KB} kbytes drop"
+        lines += [
+            f"{table} {{",
+            "  chain prerouting { type filter hook prerouting priority 1; policy accept;",
+            f'    iifname "{port}" {above}',
+            "  }",
+            "  chain postrouting { type filter hook postrouting priority 1; policy accept;",
+            f'    oifname "{port}" {above}',
+            "  }",
+            "}",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def apply_rate(name: str, kilobytes: int) -> None:
+    """Have a host's link be so slow."""
+    run(["nft", "-f", "-"], stdin=rate_rules(name, kilobytes))
 
 
 def delay_argv(name: str, milliseconds: int) -> list[str]:

@@ -180,6 +180,7 @@ def down(where: plan.Paths, names: Sequence[str]) -> list[str]:
     gone = [lab.hosts.pop(name) for name in dict.fromkeys(names) if name in lab.hosts]
     for each in gone:
         host.power_off(each)
+        network.apply_rate(each.name, 0)
     set_cuts(where, lab, [cut for cut in lab.cuts if not any(cut.concerns(each.name) for each in gone)])
     refresh_access(where, lab)
     for each in gone:
@@ -196,6 +197,7 @@ def down_all(where: plan.Paths, lab: State) -> list[str]:
         network.link_delete(port)
     for name in {*hosts, *lab.hosts}:
         host.power_off(lab.hosts.get(name) or Host(name, "", "", ""))
+        network.apply_rate(name, 0)
     if Group(cgroup.SQUID).path.exists():
         proxy.stop()
     Group("").kill()
@@ -246,6 +248,13 @@ def heal(where: plan.Paths, name: str, other: str | None) -> list[str]:
         )
     ]
     return [f"healed {name}"] if set_cuts(where, lab, kept) else []
+
+
+def throttle(where: plan.Paths, name: str, kilobytes: int) -> list[str]:
+    """Let no more than so many kilobytes a second to and from a host; 0 ends it."""
+    state.load(where).host(name)
+    network.apply_rate(name, kilobytes)
+    return [f"throttled {name} to {kilobytes} kB/s" if kilobytes else f"freed {name}"]
 
 
 def kill(where: plan.Paths, names: Iterable[str]) -> list[str]:

@@ -160,7 +160,7 @@ def _rewind(server: Server, here: Server, params: Params, *words: str) -> None:
     argv = [here.program("pg_rewind"), "-D", str(here.data_dir), f"--source-server={given}", "--no-ensure-shutdown"]
     if params["tool"] and here.major >= _CONFIG_FILE:
         place = _own(server).with_name(f"{_own(server).name}.conf")
-        command = open_repository(params, server.program).restore_command(server.data_dir)
+        command = open_repository(params, server.program).restore_command(here.data_dir)
         write_atomic(place, "restore_command = '" + command.replace("'", "''") + "'\n")
         argv += ["--restore-target-wal", f"--config-file={place}"]
     done = run([*argv, *words], check=False, guarded=True, env={"PGPASSWORD": params["rewind_password"] or ""})

@@ -89,6 +89,9 @@ class Repository(Protocol):
         the tool can, only what differs from the backup is fetched.
         """
 
+    def goes_on(self, data_dir: Path) -> bool:
+        """Whether `lay_down` takes what a killed one of any backup left at `data_dir` for a beginning."""
+
     def restore_command(self, data_dir: Path) -> str:
         """The `restore_command` that recovery fetches WAL with."""
 

@@ -140,12 +140,17 @@ class PgbackrestRepository:
             f"--pg1-path={data_dir}",
             f"--tablespace-map-all={tablespace_dir}",
             *(f"--tablespace-map={oid}={place}" for oid, place in (places or {}).items()),
-            *(["--delta"] if (data_dir / "PG_VERSION").exists() else []),
+            *(["--delta"] if self.goes_on(data_dir) else []),
             _at_once(),
             *self._repo(),
         )
         # pgBackRest leaves it behind with --type=none, too; without a restore_command it stops the server's start.
         (data_dir / "recovery.signal").unlink(missing_ok=True)
+
+    def goes_on(self, data_dir: Path) -> bool:
+        # Without either it doubts that these are PostgreSQL's files. It writes its manifest first, and then compares
+        # every file's checksum.
+        return any((data_dir / name).exists() for name in ("PG_VERSION", "backup.manifest"))
 
     def restore_command(self, data_dir: Path) -> str:
         argv = self._program.argv("archive-get", "--reset-pg1-host", f"--pg1-path={data_dir}", *self._repo())

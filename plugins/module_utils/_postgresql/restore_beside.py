@@ -11,6 +11,7 @@ from typing import cast
 
 from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError
 from ansible_collections.boringdb.ops.plugins.module_utils._core.module import Params
+from ansible_collections.boringdb.ops.plugins.module_utils._core.progress import tree_bytes
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import lsn
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.repository import Backup
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.restore_journal import Journal, Places
@@ -90,6 +91,9 @@ class InPlace(Planner):
         # What a killed run has laid down already takes its room.
         if not (self.journal and self.journal.more.get("laid_down")):
             super()._fits(backup, plan)
+
+    def _there(self) -> int:
+        return tree_bytes(self.places.restoring) if self.journal and self.journal.more.get("laying") else 0
 
     def later(self, homes: Mapping[str, str]) -> list[Path]:
         """Where the tablespaces lie that were made after the backup."""

@@ -21,6 +21,7 @@ from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import O
 from ansible_collections.boringdb.ops.plugins.module_utils._core.files import is_empty
 from ansible_collections.boringdb.ops.plugins.module_utils._core.lock import host_lock
 from ansible_collections.boringdb.ops.plugins.module_utils._core.module import Outcome, Params
+from ansible_collections.boringdb.ops.plugins.module_utils._core.progress import tree_bytes
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import restore_options
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.restore_beside import InPlace
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.restore_exchange import replaced
@@ -29,7 +30,7 @@ from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.restore_j
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.restore_member import aside, configured
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.restore_planner import existing
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.restore_recover import recovered
-from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.restore_swap import locations, movable
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.restore_swap import NEW, locations, movable
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.restore_undo import undone
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server import Server, require_psycopg
 
@@ -71,7 +72,7 @@ def _planned(server: Server, params: Params) -> Outcome:
     if phase not in ("replacing", "replaced", "finished"):
         _place(server, params, preflight)
         if params["member"] == "primary":
-            facts.update(_plan(server, params, places, preflight))
+            facts.update(_plan(server, params, None if again else journal, preflight))
         else:
             _room(server, params["needed_bytes"], preflight)
     facts["reasons"] = [{"what": one.what, "remedy": one.remedy} for one in preflight.reasons]
@@ -130,8 +131,8 @@ def _place(server: Server, params: Params, preflight: Preflight) -> None:
         )
 
 
-def _plan(server: Server, params: Params, places: Places, preflight: Preflight) -> dict[str, Any]:
-    planner = InPlace(server, params, places)
+def _plan(server: Server, params: Params, journal: Journal | None, preflight: Preflight) -> dict[str, Any]:
+    planner = InPlace(server, params, Places(server.data_dir), journal)
     try:
         with tempfile.TemporaryDirectory(prefix="boringdb-") as scratch:
             plan = planner.plan(Path(scratch))
@@ -171,7 +172,7 @@ def _room_for_tablespaces(data_dir: Path, preflight: Preflight) -> None:
     for location in locations(data_dir).values():
         if not location.is_dir() or location.stat().st_dev == existing(data_dir).stat().st_dev:
             continue
-        size = sum(path.lstat().st_size for path in location.rglob("*") if path.is_file())
+        size = tree_bytes(location) - tree_bytes(location.with_name(location.name + NEW))
         free = shutil.disk_usage(location).free
         preflight.require(
             free >= size,

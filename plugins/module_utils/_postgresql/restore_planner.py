@@ -192,12 +192,16 @@ class Planner:
         place = existing(self.server.data_dir.parent)
         free = shutil.disk_usage(place).free
         # The data, and the WAL that recovery keeps at a time.
-        needed = backup.bytes + (min(len(plan.segments), 64) * self.archive.size if plan else 0)
+        needed = max(0, backup.bytes - self._there()) + (min(len(plan.segments), 64) * self.archive.size if plan else 0)
         if free < needed:
             message = f"{place} has {free >> 20} MB free, the restore needs {needed >> 20} MB"
             self.checks.append(failed("disk_space", expected=needed, actual=free, message=message))
             if not plan:
                 raise OpsError(message)
+
+    def _there(self) -> int:
+        """Bytes of the backup that a killed run has fetched already."""
+        return 0
 
     def refuse_unless_sound(self) -> None:
         """Raise OpsError with every reason against the restore, if there is one."""

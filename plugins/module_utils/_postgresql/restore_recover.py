@@ -71,7 +71,7 @@ def _old_ran(server: Server, params: Params, places: Places, journal: Journal) -
     if journal.request["target_type"] == "latest":
         # That is missing from what was recovered.
         discard(server, places)
-        journal.save("begun", laid_down=False, configured=False)
+        journal.save("begun", laying=False, laid_down=False, configured=False)
         return
     one = InPlace(server, params, places, journal)
     one.open()
@@ -83,15 +83,17 @@ def _old_ran(server: Server, params: Params, places: Places, journal: Journal) -
     journal.save(position=_position(server), held=sorted(own))
 
 
-def discard(server: Server, places: Places) -> None:
-    """Stop the new server and remove its files. Nothing of production's is touched."""
+def discard(server: Server, places: Places, data: bool = True) -> None:
+    """Stop the new server and remove its files, or all but its `data`. Nothing of production's is touched."""
     new = beside(server, places)
     if new.running():
         new.stop(60, "immediate")
-    for location in locations(places.restoring).values():
-        if location.name.endswith(NEW):
-            remove_tree(location)
-    for place in (places.restoring, places.socket_dir, places.wal, places.scratch, new.log_file):
+    if data:
+        for location in locations(places.restoring).values():
+            if location.name.endswith(NEW):
+                remove_tree(location)
+        remove_tree(places.restoring)
+    for place in (places.socket_dir, places.wal, places.scratch, new.log_file):
         remove_tree(place)
 
 
@@ -106,7 +108,7 @@ def _recover(server: Server, params: Params, places: Places, journal: Journal) -
     # From here on there is something to finish or to undo, be it only that the servers are stopped.
     journal.save("begun", began=journal.more.get("began") or params["began"] or stamp(one.started))
     if not journal.more.get("laid_down"):
-        discard(server, places)
+        discard(server, places, data=not journal.more.get("laying"))
     try:
         plan = one.plan(places.scratch)
         _nobody_else_writes(one, params, one.archive.size)
@@ -170,12 +172,18 @@ def _lay_down(one: InPlace, plan: Plan, journal: Journal) -> None:
     begun = time.monotonic()
     new = one.places.restoring
     places = {oid: Path(home + NEW) for oid, home in journal.more["homes"].items()}
-    for place in places.values():
-        remove_tree(place)
-    if one.params["delta"] and one.production.exists() and one.salvaged.tool == "pgbackrest":
-        _copy_old(one.production.data_dir, new, places)
+    copied = one.params["delta"] and one.production.exists() and one.salvaged.tool == "pgbackrest"
+    # Days may have gone into what a run fetched that was killed, or whose network failed.
+    goes_on = journal.more.get("laying") and one.repository.goes_on(new)
+    one.facts["resumed_bytes"] = tree_bytes(new, *places.values()) if goes_on else 0
+    if not goes_on:
+        for place in (new, *places.values()):
+            remove_tree(place)
+        if copied:
+            _copy_old(one.production.data_dir, new, places)
+        journal.save(laying=True)
     # A copy that is corrected is as large as the backup from its beginning.
-    total = 0 if (new / "PG_VERSION").exists() else plan.backup.bytes
+    total = 0 if copied else plan.backup.bytes
     with noted("data", total, lambda: tree_bytes(new, *places.values())):
         one.repository.lay_down(plan.backup, new, one.places.tablespaces, places)
     # The tools sync what they write, or do not; from here on it counts.

@@ -120,6 +120,9 @@ class Salvaged:
     ) -> None:
         self.inner.lay_down(backup, data_dir, tablespace_dir, places)
 
+    def goes_on(self, data_dir: Path) -> bool:
+        return self.inner.goes_on(data_dir)
+
     def keep_wal(self, file: Path, data_dir: Path) -> None:
         self.inner.keep_wal(file, data_dir)
 

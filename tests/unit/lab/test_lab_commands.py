@@ -55,6 +55,18 @@ def test_nft_accepts_every_kind_of_cut() -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize("kilobytes", [2000, 0])
+def test_nft_accepts_a_slow_link_and_its_end(kilobytes: int) -> None:
+    script = network.rate_rules("pg-1", kilobytes)
+    assert script.count('"vb-pg-1"') == (2 if kilobytes else 0)
+    done = subprocess.run(["nft", "-c", "-f", "-"], input=script, capture_output=True, text=True, check=False)
+    if "Operation not permitted" in done.stderr:
+        pytest.skip("nft needs root")
+    assert done.returncode == 0, done.stderr
+    with pytest.raises(LabError):
+        network.rate_rules("pg1", -1)
+
+
 def test_delay_commands() -> None:
     device = ["dev", "vb-pg1", "root"]
     assert network.delay_argv("pg1", 20) == ["tc", "qdisc", "replace", *device, "netem", "delay", "20ms"]
