@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
-from tests.lab import doctor, host, network, plan, state, verbs
+from tests.lab import doctor, host, plan, state, verbs
 from tests.lab.run import LabError
 
 
@@ -106,21 +106,13 @@ def change(args: argparse.Namespace, where: plan.Paths) -> int:
         "cut": lambda: verbs.cut(where, args.host, args.other),
         "heal": lambda: verbs.heal(where, args.host, args.other),
         "throttle": lambda: verbs.throttle(where, args.host, args.kilobytes),
-        "delay": lambda: delay(where, args.host, args.milliseconds),
+        "delay": lambda: verbs.delay(where, args.host, args.milliseconds),
     }
     otherwise = {"up": "all hosts are up", "down": "nothing to remove"}.get(args.verb, "already so")
     doctor.require_packages()
     with state.lock(args.verb):
         verbs.check_owner(where)
         return report(actions[args.verb](), started, otherwise)
-
-
-def delay(where: plan.Paths, name: str, milliseconds: int) -> list[str]:
-    """Delay packets to a running host."""
-    each = state.load(where).host(name)
-    host.leader(each)
-    network.delay(name, milliseconds)
-    return [f"delayed {name} by {milliseconds} ms"]
 
 
 def enter(args: argparse.Namespace, where: plan.Paths) -> int:

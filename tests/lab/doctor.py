@@ -24,6 +24,7 @@ PROGRAMS = {
     "squid": "squid",
     "ip": "iproute2",
     "nft": "nftables",
+    "iptables": "iptables",
     "ssh": "openssh-client",
     "ssh-keygen": "openssh-client",
     "unshare": "util-linux",
@@ -108,9 +109,10 @@ def check_space(where: plan.Paths) -> None:
 
 
 def check_delay() -> None:
-    done = attempt(["unshare", "--net", "tc", "qdisc", "add", "dev", "lo", "root", "netem", "delay", "1ms"])
-    if done.returncode != 0:
-        raise LabError(f"no netem in this kernel ({last_line(done.stderr)}): 'delay' is not available")
+    netem = attempt(["unshare", "--net", "tc", "qdisc", "add", "dev", "lo", "root", "netem", "delay", "1ms"])
+    queue = attempt(["unshare", "--net", "iptables", "-A", "OUTPUT", "-j", "NFQUEUE", "--queue-num", "1"])
+    if netem.returncode != 0 and queue.returncode != 0:
+        raise LabError(f"neither netem nor NFQUEUE in this kernel ({last_line(queue.stderr)}): no 'delay'")
 
 
 def examine(where: plan.Paths) -> list[Check]:
@@ -124,7 +126,7 @@ def examine(where: plan.Paths) -> list[Check]:
         ("bridge and subnet", check_network, False),
         ("partitions (nftables)", check_partitions, False),
         ("disk space", lambda: check_space(where), False),
-        ("delay (netem)", check_delay, True),
+        ("delay (netem or a queue)", check_delay, True),
     ]
     results = []
     for name, check, optional in checks:

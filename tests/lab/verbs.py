@@ -5,14 +5,17 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import socket
+import subprocess
 import sys
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tests.lab import access, base, cgroup, host, network, plan, proxy, state
+from tests.lab import access, base, cgroup, delayer, host, network, plan, proxy, state
 from tests.lab.cgroup import Group
 from tests.lab.run import LabError, attempt, run, wait_until
 from tests.lab.state import Cut, Host, State
@@ -248,6 +251,28 @@ def heal(where: plan.Paths, name: str, other: str | None) -> list[str]:
         )
     ]
     return [f"healed {name}"] if set_cuts(where, lab, kept) else []
+
+
+def delay(where: plan.Paths, name: str, milliseconds: int) -> list[str]:
+    """Delay packets of a running host until it is booted again; 0 ends it."""
+    each = state.load(where).host(name)
+    leader = host.leader(each)
+    if not network.delay(name, milliseconds):
+        # What the kernel can't, a process can: the host's packets wait in a queue that it empties.
+        group = Group(name)
+        for pid in group.pids("delay"):
+            os.kill(pid, signal.SIGKILL)
+        enter = ["nsenter", f"--target={leader}", "--net"]
+        rule = ["OUTPUT", "-j", "NFQUEUE", "--queue-num", str(delayer.QUEUE), "--queue-bypass"]
+        if attempt([*enter, "iptables", "-C", *rule]).returncode != 0:
+            run([*enter, "iptables", "-A", *rule])
+        if milliseconds:
+            argv = group.argv([*enter, sys.executable, delayer.__file__, str(milliseconds)], "delay")
+            begun = subprocess.Popen(argv, stdout=-1, stderr=-2, stdin=-3, text=True, start_new_session=True)
+            said = begun.stdout.readline().strip() if begun.stdout else ""
+            if said != "ready":
+                raise LabError(f"{name} is not delayed: {said or 'no answer'}")
+    return [f"delayed {name} by {milliseconds} ms"]
 
 
 def throttle(where: plan.Paths, name: str, kilobytes: int) -> list[str]:

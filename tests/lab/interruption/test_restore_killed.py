@@ -29,7 +29,8 @@ from tests.lab.interruption.runs import failed_in_one_line, kill_controller
 pytestmark = pytest.mark.lab
 
 _SLOW = {"name": "slow", "database": "postgres", "query": "SELECT count(*) FROM pg_sleep(600)", "expected": "1"}
-_ASLEEP = "pgrep -c -f 'SELEC[T]' -u postgres || true"
+# An answer is read with COPY.
+_ASLEEP = "pgrep -c -f 'local\\] COP[Y]' -u postgres || true"
 
 
 @pytest.fixture(scope="module", autouse=True)
