@@ -110,7 +110,7 @@ def check_space(where: plan.Paths) -> None:
 
 def check_delay() -> None:
     netem = attempt(["unshare", "--net", "tc", "qdisc", "add", "dev", "lo", "root", "netem", "delay", "1ms"])
-    queue = attempt(["unshare", "--net", "iptables", "-A", "OUTPUT", "-j", "NFQUEUE", "--queue-num", "1"])
+    queue = attempt(["unshare", "--net", "iptables", "-A", "INPUT", "-j", "NFQUEUE", "--queue-num", "1"])
     if netem.returncode != 0 and queue.returncode != 0:
         raise LabError(f"neither netem nor NFQUEUE in this kernel ({last_line(queue.stderr)}): no 'delay'")
 

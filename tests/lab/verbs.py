@@ -257,21 +257,20 @@ def delay(where: plan.Paths, name: str, milliseconds: int) -> list[str]:
     """Delay packets of a running host until it is booted again; 0 ends it."""
     each = state.load(where).host(name)
     leader = host.leader(each)
+    group = Group(name)
+    for pid in group.pids("delay"):
+        os.kill(pid, signal.SIGKILL)
     if not network.delay(name, milliseconds):
-        # What the kernel can't, a process can: the host's packets wait in a queue that it empties.
-        group = Group(name)
-        for pid in group.pids("delay"):
-            os.kill(pid, signal.SIGKILL)
+        # Of what comes in: what waits on its way out holds up its own connection (TCP small queues).
         enter = ["nsenter", f"--target={leader}", "--net"]
-        rule = ["OUTPUT", "-j", "NFQUEUE", "--queue-num", str(delayer.QUEUE), "--queue-bypass"]
+        rule = ["INPUT", "-j", "NFQUEUE", "--queue-num", str(delayer.QUEUE), "--queue-bypass"]
         if attempt([*enter, "iptables", "-C", *rule]).returncode != 0:
             run([*enter, "iptables", "-A", *rule])
-        if milliseconds:
-            argv = group.argv([*enter, sys.executable, delayer.__file__, str(milliseconds)], "delay")
-            begun = subprocess.Popen(argv, stdout=-1, stderr=-2, stdin=-3, text=True, start_new_session=True)
-            said = begun.stdout.readline().strip() if begun.stdout else ""
-            if said != "ready":
-                raise LabError(f"{name} is not delayed: {said or 'no answer'}")
+        argv = group.argv([*enter, sys.executable, delayer.__file__, str(milliseconds)], "delay")
+        begun = subprocess.Popen(argv, stdout=-1, stderr=-2, stdin=-3, text=True, start_new_session=True)
+        said = begun.stdout.readline().strip() if begun.stdout else ""
+        if said != "ready":
+            raise LabError(f"{name} is not delayed: {said or 'no answer'}")
     return [f"delayed {name} by {milliseconds} ms"]
 
 

@@ -12,11 +12,13 @@ import json
 import os
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import cycle
 from typing import Any
 
 import pytest
 
+from tests.integration.estate_runs import await_
 from tests.lab import cluster
 from tests.lab.estate import ROOT, TOOLS, Estate, lab_hosts
 
@@ -125,6 +127,65 @@ def test_one_after_the_other_with_commits_that_wait(estate: Estate) -> None:
     assert estate.sql(primary(estate), "SHOW synchronous_standby_names").startswith("ANY 1")
     assert len(switchovers(estate, "sync", COUNT // 2)) == COUNT // 2
     assert estate.sql(primary(estate), "SHOW synchronous_standby_names").startswith("ANY 1")
+
+
+@pytest.fixture
+def writers(estate: Estate, request: pytest.FixtureRequest) -> Iterator[str]:
+    """Four clients that write through the pooler; none sees an error, and nothing that was acknowledged is lost."""
+    name = str(request.param)
+    account = {"login_user": "probe", "login_password": SECRET, "login_db": "shop"}
+    at = {"login_host": "127.0.0.1", "login_port": "6432"}
+    probe(estate, name, "started", run=name, clients=4, rate=25, timeout=120, **at, **account)
+    yield name
+    saw = probe(estate, name, "stopped")
+    found = probe(estate, name, "checked", login_host=estate.addresses[primary(estate)], **account)
+    assert (found["status"], found["missing"], saw["errors"]) == ("passed", 0, 0), (found, saw)
+    print(f"{name}: {saw['acknowledged']} rows, largest gap {saw['largest_gap_ms']} ms")
+
+
+def next_one(estate: Estate) -> str:
+    """Somebody who is not the primary."""
+    return MEMBERS[(MEMBERS.index(primary(estate)) + 1) % len(MEMBERS)]
+
+
+@pytest.mark.parametrize("writers", ["far"], indirect=True)
+def test_members_that_are_far_away(estate: Estate, writers: str) -> None:
+    """Each packet to a member takes 200 ms."""
+    for host in MEMBERS:
+        estate.lab("delay", host, "200")
+    try:
+        candidate = next_one(estate)
+        estate.play("switchover", "-e", f"switchover_candidate={candidate}", cluster="goods")
+    finally:
+        for host in MEMBERS:
+            estate.lab("delay", host, "0")
+    assert primary(estate) == candidate
+    record = estate.record("goods")
+    assert record["verdict"] == "verified"
+    print(f"{writers}: stall {record['measurements']['stall_ms']} ms")
+
+
+@pytest.mark.parametrize("writers", ["unreached"], indirect=True)
+@pytest.mark.parametrize("who", ["old", "new"])
+def test_the_controller_loses_a_host_while_it_switches_over(estate: Estate, writers: str, who: str) -> None:
+    """What is under way there comes to its end by itself; the same command again does the rest."""
+    old, candidate = primary(estate), next_one(estate)
+    lost = {"old": old, "new": candidate}[who]
+    asked = "cd /; su postgres -c \"psql -XAtqc 'SELECT pg_is_in_recovery()'\" 2>/dev/null"
+    with ThreadPoolExecutor() as pool:
+        running = pool.submit(estate.attempt, "switchover", "-e", f"cluster=goods switchover_candidate={candidate}")
+        # The old primary's server is down: everything is in the hands of the process on its host.
+        await_(lambda: running.done() or "f" not in estate.on(old, asked, check=False), "the shutdown", 300)
+        estate.lab("cut", lost, "--from", "controller")
+        done = running.result()
+        estate.lab("heal", lost)
+    assert done.returncode != 0, "the run had ended before: the test proves nothing"
+    assert "Traceback" not in done.stdout
+    estate.play("switchover", "-e", f"switchover_candidate={candidate}", cluster="goods")
+    assert primary(estate) == candidate
+    assert estate.record("goods")["verdict"] == "verified"
+    query = "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'"
+    await_(lambda: estate.sql(candidate, query) == str(len(MEMBERS) - 1), "all replicas")
 
 
 def rows(estate: Estate) -> str:

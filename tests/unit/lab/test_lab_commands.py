@@ -187,7 +187,7 @@ def test_nspawn_boots_the_hosts_own_tree_on_the_bridge() -> None:
 def test_missing_packages_are_named_in_one_message(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(
-        LabError, match=r"apt-get install \S+ debootstrap iproute2 nftables openssh-client squid systemd-"
+        LabError, match=r"apt-get install \S+ debootstrap iproute2 iptables nftables openssh-client squid systemd-"
     ):
         doctor.require_packages()
 
