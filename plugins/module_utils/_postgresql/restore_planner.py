@@ -73,6 +73,8 @@ class Planner:
         self.server = server
         self.params = params
         self.overlay = overlay
+        #: For how many more segments than the plan has there must be room.
+        self.spare_segments = 0
         self.checks: list[Check] = []
         self.seed = params["seed"] if params["seed"] is not None else random.SystemRandom().getrandbits(32)
         self.dice = random.Random(self.seed)  # noqa: S311 - a reproducible choice, not a secret
@@ -192,7 +194,8 @@ class Planner:
         place = existing(self.server.data_dir.parent)
         free = shutil.disk_usage(place).free
         # The data, and the WAL that recovery keeps at a time.
-        needed = max(0, backup.bytes - self._there()) + (min(len(plan.segments), 64) * self.archive.size if plan else 0)
+        segments = min(len(plan.segments), 64) + self.spare_segments if plan else 0
+        needed = max(0, backup.bytes - self._there()) + segments * self.archive.size
         if free < needed:
             message = f"{place} has {free >> 20} MB free, the restore needs {needed >> 20} MB"
             self.checks.append(failed("disk_space", expected=needed, actual=free, message=message))
