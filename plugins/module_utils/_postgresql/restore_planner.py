@@ -194,8 +194,9 @@ class Planner:
         place = existing(self.server.data_dir.parent)
         free = shutil.disk_usage(place).free
         # The data, and the WAL that recovery keeps at a time.
-        segments = min(len(plan.segments), 64) + self.spare_segments if plan else 0
-        needed = max(0, backup.bytes - self._there()) + segments * self.archive.size
+        needed = max(0, backup.bytes - self._there())
+        if plan:
+            needed += (min(len(plan.segments), 64) + self.spare_segments) * self.archive.size
         if free < needed:
             message = f"{place} has {free >> 20} MB free, the restore needs {needed >> 20} MB"
             self.checks.append(failed("disk_space", expected=needed, actual=free, message=message))
