@@ -213,11 +213,10 @@ def test_a_primary_that_is_cut_off_and_takes_rows_that_nobody_else_sees(ground: 
     # Whoever restarts it finds the guard.
     ground.estate.on(old, f"systemctl restart {UNIT}", check=False)
     ground.kept_down(old)
-    # A checkpoint removes what is archived: then pg_rewind needs the archive.
+    # Its checkpoint may have removed what was archived, and need not have: then pg_rewind needs the archive.
     wal = f"{VARIABLES['db_data_dir']}/pg_wal"
     gone = [name for name in ground.estate.on(old, f"ls {wal}").split() if SEGMENT.match(name) and name < current]
-    assert gone
-    ground.estate.on(old, f"cd {wal} && rm {' '.join(gone)}")
+    ground.estate.on(old, f"cd {wal} && rm -f {' '.join(gone)}")
     took = ground.rejoined(old)
     assert took["took"] == "rewind" and took["diverged_transactions"] >= 2
     assert ground.estate.sql(old, "SELECT to_regclass('only_there') IS NULL") == "t"
