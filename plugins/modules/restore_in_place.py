@@ -210,7 +210,7 @@ reached:
   returned: when it was recovered
   type: dict
 resumed_bytes:
-  description: Bytes of the data that an earlier run, which was killed or failed, had fetched already.
+  description: Bytes that an earlier run, which was killed or failed, had fetched already; V(0) with O(delta).
   returned: when the backup was laid down
   type: int
 wal_archived:

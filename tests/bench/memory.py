@@ -45,6 +45,8 @@ def peak(word: str, **given: Any) -> float:
 def _grow(source: Source) -> int:
     """Make one table as large as the disk allows, of pages that were never written to; returns its gigabytes."""
     gigabytes = min(HUGE_GB, (shutil.disk_usage(HOME).free // GIGABYTE - SPARE_GB) // 2)
+    if gigabytes < 1:
+        raise SystemExit(f"bench: {HOME} needs {SPARE_GB + 2} GB free for a huge table")
     # An autovacuum would cut the empty pages off again.
     source.sql("CREATE TABLE huge (id bigint, note text) WITH (autovacuum_enabled = false)")
     source.sql("INSERT INTO huge SELECT n, md5(n::text) FROM generate_series(1, 100000) AS n")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import os
 import select
 import socket
 import struct
@@ -25,16 +26,16 @@ _PACKET, _CONFIG, _VERDICT_BATCH = (3 << 8 | number for number in (0, 2, 3))
 _PACKET_HEADER, _VERDICT_HEADER = 1, 2
 _COMMAND, _PARAMETERS, _LENGTH, _MASK, _FLAGS = 1, 2, 3, 4, 5
 _BIND, _COPY_META, _ACCEPT, _LARGE = 1, 1, 1, 4
-_REQUEST = 1
+_REQUEST, _ACKNOWLEDGE = 1, 4
 
 
-def message(kind: int, *attributes: tuple[int, bytes]) -> bytes:
+def message(kind: int, *attributes: tuple[int, bytes], flags: int = 1) -> bytes:
     """A netlink message to the queue."""
     body = struct.pack(">BBH", 0, 0, QUEUE)
     for number, value in attributes:
         attribute = struct.pack("=HH", len(value) + 4, number) + value
         body += attribute + b"\0" * (-len(attribute) % 4)
-    return struct.pack("=IHHII", 16 + len(body), kind, _REQUEST, 0, 0) + body
+    return struct.pack("=IHHII", 16 + len(body), kind, flags, 0, 0) + body
 
 
 def packets(data: bytes) -> Iterator[int]:
@@ -55,7 +56,11 @@ def hold(seconds: float) -> None:
     kernel = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETFILTER)
     kernel.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**24)
     kernel.bind((0, 0))
-    kernel.send(message(_CONFIG, (_COMMAND, struct.pack(">BBH", _BIND, 0, 0))))
+    kernel.send(message(_CONFIG, (_COMMAND, struct.pack(">BBH", _BIND, 0, 0)), flags=_REQUEST | _ACKNOWLEDGE))
+    # An error message: its number follows the header, 0 where there is none.
+    (error,) = struct.unpack_from("=i", kernel.recv(2**16), 16)
+    if error:
+        raise SystemExit(f"queue {QUEUE}: {os.strerror(-error)}")
     kernel.send(message(_CONFIG, (_PARAMETERS, struct.pack(">IB", 0, _COPY_META))))
     kernel.send(message(_CONFIG, (_LENGTH, struct.pack(">I", 65536))))
     # As large as the stack made them: the card cuts them later.

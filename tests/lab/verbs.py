@@ -260,6 +260,7 @@ def delay(where: plan.Paths, name: str, milliseconds: int) -> list[str]:
     group = Group(name)
     for pid in group.pids("delay"):
         os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not group.pids("delay"), 20, f"the delay of {name} does not end")
     if not network.delay(name, milliseconds):
         # Of what comes in: what waits on its way out holds up its own connection (TCP small queues).
         enter = ["nsenter", f"--target={leader}", "--net"]

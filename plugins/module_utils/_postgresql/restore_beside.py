@@ -18,7 +18,7 @@ from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.restore_j
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.restore_plan import Plan, parse_time
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.restore_planner import Planner
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.restore_salvage import Salvaged, local_wal
-from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.restore_swap import locations
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.restore_swap import NEW, locations
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server import Server
 
 
@@ -93,7 +93,11 @@ class InPlace(Planner):
             super()._fits(backup, plan)
 
     def _there(self) -> int:
-        return tree_bytes(self.places.restoring) if self.journal and self.journal.more.get("laying") else 0
+        # Gone on with, or removed before anything is fetched. A copy of the old data may share its blocks.
+        if not self.journal or self.journal.more.get("copied"):
+            return 0
+        homes = self.journal.more.get("homes", {}).values()
+        return tree_bytes(self.places.restoring, *(Path(home + NEW) for home in homes))
 
     def later(self, homes: Mapping[str, str]) -> list[Path]:
         """Where the tablespaces lie that were made after the backup."""

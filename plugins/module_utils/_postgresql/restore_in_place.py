@@ -72,7 +72,8 @@ def _planned(server: Server, params: Params) -> Outcome:
     if phase not in ("replacing", "replaced", "finished"):
         _place(server, params, preflight)
         if params["member"] == "primary":
-            facts.update(_plan(server, params, None if again else journal, preflight))
+            own = journal if journal and not again and journal.same_as(params) else None
+            facts.update(_plan(server, params, own, preflight))
         else:
             _room(server, params["needed_bytes"], preflight)
     facts["reasons"] = [{"what": one.what, "remedy": one.remedy} for one in preflight.reasons]

@@ -25,9 +25,11 @@ from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.repositor
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.restore_beside import InPlace, beside
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.restore_journal import Journal, Places
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.restore_plan import Plan, parse_time
-from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.restore_swap import NEW, later_aside, locations
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.restore_swap import NEW, later_aside
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server import Server
 
+#: What is known when the backup is laid down.
+_LAID_DOWN = ("restore_seconds", "resumed_bytes")
 _LOGGED_TIME = re.compile(r"last completed transaction was at log time (\S+ \S+?) ?(?:UTC|\+00)")
 
 
@@ -42,7 +44,7 @@ def recovered(server: Server, params: Params, check_mode: bool) -> Outcome:
             return Outcome(False, {**journal.facts, "stamp": journal.stamp, "phase": journal.phase})
         if server.running():
             raise OpsError(f"the server on {server.data_dir} is running; stop it first")
-        if journal.phase == "recovered" and journal.more.get("position") != _position(server):
+        if _recovered_already(journal, places) and journal.more.get("position") != _position(server):
             _old_ran(server, params, places, journal)
         if journal.phase == "recovered":
             new = beside(server, places)
@@ -66,12 +68,19 @@ def _journal(server: Server, params: Params, places: Places) -> Journal:
     return Journal.begin(places, params)
 
 
+def _recovered_already(journal: Journal, places: Places) -> bool:
+    """Whether the new server has come to its target, also where a run was killed before it could note that."""
+    promoted = journal.more.get("configured") and not (places.restoring / "recovery.signal").exists()
+    latest = journal.request["target_type"] == "latest"
+    return journal.phase == "recovered" or bool(journal.phase == "begun" and promoted and latest)
+
+
 def _old_ran(server: Server, params: Params, places: Places, journal: Journal) -> None:
     """The old server has run since, as it does where its host was booted, and what it wrote came into the archive."""
     if journal.request["target_type"] == "latest":
-        # That is missing from what was recovered.
-        discard(server, places)
-        journal.save("begun", laying=False, laid_down=False, configured=False)
+        # That is missing from what was recovered. A newer backup may have taken the old one's place meanwhile.
+        forget(journal, label=None)
+        discard(server, places, journal)
         return
     one = InPlace(server, params, places, journal)
     one.open()
@@ -83,15 +92,20 @@ def _old_ran(server: Server, params: Params, places: Places, journal: Journal) -
     journal.save(position=_position(server), held=sorted(own))
 
 
-def discard(server: Server, places: Places, data: bool = True) -> None:
+def forget(journal: Journal, **more: Any) -> None:
+    """Note that nothing is there, before it is removed: what is half removed must not be gone on with."""
+    journal.save("begun", laying=False, laid_down=False, configured=False, **more)
+
+
+def discard(server: Server, places: Places, journal: Journal, data: bool = True) -> None:
     """Stop the new server and remove its files, or all but its `data`. Nothing of production's is touched."""
     new = beside(server, places)
     if new.running():
         new.stop(60, "immediate")
     if data:
-        for location in locations(places.restoring).values():
-            if location.name.endswith(NEW):
-                remove_tree(location)
+        # Not by its links: they are made last, and those of a copy lead to production's until then.
+        for home in journal.more.get("homes", {}).values():
+            remove_tree(Path(home + NEW))
         remove_tree(places.restoring)
     for place in (places.socket_dir, places.wal, places.scratch, new.log_file):
         remove_tree(place)
@@ -108,7 +122,7 @@ def _recover(server: Server, params: Params, places: Places, journal: Journal) -
     # From here on there is something to finish or to undo, be it only that the servers are stopped.
     journal.save("begun", began=journal.more.get("began") or params["began"] or stamp(one.started))
     if not journal.more.get("laid_down"):
-        discard(server, places, data=not journal.more.get("laying"))
+        discard(server, places, journal, data=not journal.more.get("laying"))
     try:
         plan = one.plan(places.scratch)
         _nobody_else_writes(one, params, one.archive.size)
@@ -172,16 +186,17 @@ def _lay_down(one: InPlace, plan: Plan, journal: Journal) -> None:
     begun = time.monotonic()
     new = one.places.restoring
     places = {oid: Path(home + NEW) for oid, home in journal.more["homes"].items()}
-    copied = one.params["delta"] and one.production.exists() and one.salvaged.tool == "pgbackrest"
+    copied = bool(one.params["delta"] and one.production.exists() and one.salvaged.tool == "pgbackrest")
     # Days may have gone into what a run fetched that was killed, or whose network failed.
-    goes_on = journal.more.get("laying") and one.repository.goes_on(new)
-    one.facts["resumed_bytes"] = tree_bytes(new, *places.values()) if goes_on else 0
+    goes_on = journal.more.get("laying") and journal.more.get("copied") == copied and one.repository.goes_on(new)
+    one.facts["resumed_bytes"] = tree_bytes(new, *places.values()) if goes_on and not copied else 0
     if not goes_on:
-        for place in (new, *places.values()):
+        journal.save(laying=False)
+        for place in (*places.values(), new):
             remove_tree(place)
         if copied:
             _copy_old(one.production.data_dir, new, places)
-        journal.save(laying=True)
+        journal.save(laying=True, copied=copied)
     # A copy that is corrected is as large as the backup from its beginning.
     total = 0 if copied else plan.backup.bytes
     with noted("data", total, lambda: tree_bytes(new, *places.values())):
@@ -189,7 +204,7 @@ def _lay_down(one: InPlace, plan: Plan, journal: Journal) -> None:
     # The tools sync what they write, or do not; from here on it counts.
     run([one.server.program("initdb"), "--sync-only", "-D", str(new)])
     one.facts["restore_seconds"] = round(time.monotonic() - begun, 3)
-    journal.save(laid_down=True, restore_seconds=one.facts["restore_seconds"])
+    journal.save(laid_down=True, **{name: one.facts[name] for name in _LAID_DOWN})
 
 
 def _copy_old(old: Path, new: Path, places: Mapping[str, Path]) -> None:
@@ -227,7 +242,8 @@ def _start(one: InPlace, plan: Plan, journal: Journal) -> None:
         aim = " ".join([plan.target.type, plan.target.value]).strip()
         raise one.failing("target_reached", aim, f"recovery did not reach its target, {aim}: {exc}") from exc
     one.facts["recovery_seconds"] = round(time.monotonic() - begun, 3)
-    one.facts.setdefault("restore_seconds", journal.more.get("restore_seconds", 0.0))
+    for name in _LAID_DOWN:
+        one.facts.setdefault(name, journal.more.get(name, 0))
 
 
 def _prove(one: InPlace, plan: Plan) -> None:

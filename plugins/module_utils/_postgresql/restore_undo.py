@@ -19,7 +19,7 @@ from ansible_collections.boringdb.ops.plugins.module_utils._core.module import O
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import lsn
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.repository import open_repository
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.restore_journal import Journal, Places
-from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.restore_recover import discard
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.restore_recover import discard, forget
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.restore_swap import (
     exchange,
     later_back,
@@ -54,8 +54,9 @@ def undone(server: Server, params: Params, check_mode: bool) -> Outcome:
             )
         if check_mode:
             return Outcome(True, {"undone": True})
-        if journal.member == "primary" and places.restoring.exists() and journal.phase in ("begun", "recovered"):
-            discard(server, places)
+        if journal.member == "primary" and journal.phase in ("begun", "recovered"):
+            forget(journal)
+            discard(server, places, journal)
         if journal.member == "primary" and not exchanged:
             later = [Path(place) for place in journal.more.get("later", [])]
             later_back(server.data_dir, later, f".before-{journal.stamp}")

@@ -197,6 +197,10 @@ def test_a_power_cut(ground: Ground) -> None:
 def test_a_primary_that_is_cut_off_and_takes_rows_that_nobody_else_sees(ground: Ground) -> None:
     """Both take writes for a while: without a fence nothing can prevent that, and the run asks for it by name."""
     old = ground.primary()
+    # The checkpoint that both have in common lies before the segment that is written to when they part.
+    ground.estate.sql(old, "CHECKPOINT")
+    for _segment in range(2):
+        ground.estate.sql(old, "SELECT pg_switch_wal() FROM pg_logical_emit_message(false, 'lab', 'fill')")
     current = ground.estate.sql(old, "SELECT pg_walfile_name(pg_current_wal_lsn())")
     ground.begin("cut")
     ground.estate.lab("cut", old)

@@ -44,8 +44,11 @@ def estate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Estate]:
         it.on("slow1", "printf '[global:restore]\\nlog-level-file=detail\\n' > /etc/pgbackrest/conf.d/detail.conf")
         it.play("evidence_key", cluster="slow")
         it.sql("slow1", "CREATE EXTENSION pgcrypto")
+        it.on("slow1", f"install -d -o postgres {HOME}/spaces && install -d -m 700 -o postgres {HOME}/spaces/fast")
+        it.sql("slow1", f"CREATE TABLESPACE fast LOCATION '{HOME}/spaces/fast'")
         for number in range(TABLES):
-            it.sql("slow1", f"CREATE TABLE noise{number} AS SELECT gen_random_bytes(1000) AS bytes"
+            place = "TABLESPACE fast" if number % 2 else ""
+            it.sql("slow1", f"CREATE TABLE noise{number} {place} AS SELECT gen_random_bytes(1000) AS bytes"
                             f" FROM generate_series(1, {MEGABYTES * 1000})")  # fmt: skip
         it.play("backup", cluster="slow")
         it.lab("throttle", "slowrepo", "4000")
@@ -66,7 +69,8 @@ def leave(estate: Estate, megabytes: int) -> None:
 
 def fetched(estate: Estate) -> int:
     """How many bytes of the new data there are."""
-    return int(estate.on("slow1", f"du -sb {DATA}.restoring 2>/dev/null | cut -f1", False) or 0)
+    places = f"{DATA}.restoring {HOME}/spaces/fast.restoring"
+    return sum(map(int, estate.on("slow1", f"du -sb {places} 2>/dev/null | cut -f1", False).split()))
 
 
 def test_what_a_failed_run_has_fetched_is_not_fetched_again(estate: Estate) -> None:
