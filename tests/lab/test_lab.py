@@ -304,13 +304,16 @@ def test_a_host_that_is_delayed_answers_late_and_loses_nothing() -> None:
         assert reaches("pg2", "pg1")
         return time.monotonic() - started
 
-    assert done("delay", "pg1", "300").startswith("changed: ")
-    assert seconds() > 0.3
+    def quickest() -> float:
+        return min(seconds() for _try in range(5))
+
+    assert done("delay", "pg1", "500").startswith("changed: ")
+    assert quickest() > 0.5
     assert len(done("ssh", "pg1", "head", "-c", "3000000", "/dev/zero")) == 3000000
-    # Once more is not twice as long.
     done("delay", "pg1", "200")
-    assert seconds() > 0.2
+    assert 0.2 < quickest() < 0.5, "another one ends the first"
     assert done("delay", "pg1", "0").startswith("changed: ")
+    assert quickest() < 0.2
 
 
 def test_a_lab_of_another_cache_is_left_alone(tmp_path: Path) -> None:

@@ -135,7 +135,7 @@ def _place(server: Server, params: Params, preflight: Preflight) -> None:
 def _plan(server: Server, params: Params, journal: Journal | None, preflight: Preflight) -> dict[str, Any]:
     planner = InPlace(server, params, Places(server.data_dir), journal)
     # Its end brings more WAL: what is refused only then finds the servers stopped.
-    planner.spare_segments = 4
+    planner.spare_segments = 4 if server.running() else 0
     try:
         with tempfile.TemporaryDirectory(prefix="boringdb-") as scratch:
             plan = planner.plan(Path(scratch))
