@@ -39,7 +39,7 @@ def _provision(port: str) -> tuple[str, float, dict[str, Any]]:
 
 def figures() -> Iterator[tuple[str, float, str]]:
     """Provision twice, and count what the second run does. Yields name, value and unit."""
-    port = str(free_ports(54320))
+    port = str(free_ports())
     try:
         _provision(port)
         output, seconds, counts = _provision(port)

@@ -28,7 +28,7 @@ class Estate:
         HOME.mkdir(mode=0o755)
         if ROOT:
             shutil.chown(HOME, OWNER)
-        first = free_ports(54320, SERVERS)
+        first = free_ports(SERVERS)
         model = HOME / "model"
         run(str(PROGRAMS / "initdb"), "-D", str(model), "-U", "postgres", "-A", "trust", "--no-sync")
         hosts = {}

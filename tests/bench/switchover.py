@@ -120,7 +120,7 @@ def pair() -> Iterator[Pair | None]:
     if program is None:
         yield None
         return
-    it = Pair(free_ports(54320), program)
+    it = Pair(free_ports(), program)
     try:
         it.play("provision")
         it.play("evidence_key")

@@ -86,7 +86,7 @@ def run_playbook() -> int:
         "ANSIBLE_CONFIG": str(REPO / "ansible.cfg"),
         "ANSIBLE_NOCOLOR": "1",
     }
-    env.setdefault("BORINGDB_PORT", str(free_ports(54320)))
+    env.setdefault("BORINGDB_PORT", str(free_ports()))
     begun = time.monotonic()
     phase, phase_begun = "", begun
     LOG.parent.mkdir(parents=True, exist_ok=True)

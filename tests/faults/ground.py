@@ -66,7 +66,7 @@ class Ground:
     def up(self) -> None:
         """Provision the cluster, load it, back it up, and keep a pristine copy of the repository."""
         self.down()
-        self.first_port = free_ports(55320)
+        self.first_port = free_ports()
         self.log.parent.mkdir(parents=True, exist_ok=True)
         self.log.write_text("")
         self.play("playbooks/provision.yml")

@@ -47,7 +47,7 @@ class Estate:
         self.home.chmod(0o755)
         if ROOT:
             shutil.chown(self.home, OWNER)
-        self.port = free_ports(57000 + os.getpid() % 100 * 10)
+        self.port = free_ports()
         self.evidence = Path(f"{self.home}.evidence")
         self.secrets = Path(f"{self.home}.secrets")
         self.logs = Path(f"{self.home}.logs")

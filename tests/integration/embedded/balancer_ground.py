@@ -47,7 +47,7 @@ class Balanced:
     def __init__(self, home: Path, template: Callable[[int], Path]) -> None:
         self.home, self.template, self.made = home, template, []
         self.program = haproxy()
-        self.port = free_ports(59000 + os.getpid() % 50 * 10)
+        self.port = free_ports()
         self.folder = home / "balancer"
         self.folder.mkdir(mode=0o755)
         if ROOT:

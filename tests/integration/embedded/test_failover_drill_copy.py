@@ -32,7 +32,7 @@ class Copied(Doomed):
 
     def up(self) -> None:
         """With a backup."""
-        self.ports = free_ports(62000)
+        self.ports = free_ports()
         super().up()
         # Of production's own, in the data directory and so in its backup: a copy that read it would find no primary.
         own = Path(self.server()["data_dir"], "conf.d/zz_mine.conf")
