@@ -21,6 +21,8 @@ Facts = Mapping[str, Any]
 Members = Mapping[str, Facts]
 #: begin: all is as usual. forward: the old primary is closed, and the candidate has all it wrote. back: it has not, and
 #: so was never told to promote. finish: the candidate is the primary.
+#: What pg_controldata says until a promotion is through, also of a replica that was killed.
+_RECOVERING = "in archive recovery"
 SITUATIONS = ("begin", "forward", "back", "finish")
 
 
@@ -83,13 +85,22 @@ def _without_primary(members: Members, candidate: str) -> Situation:
         f"{candidate} is on timeline {chosen.get('timeline')}, {old} on {members[old].get('timeline')}",
         "find out what happened, then rejoin one of them",
     )
+    halfway = chosen.get("role") == "primary" and chosen.get("cluster_state") == _RECOVERING
     preflight.require(
-        chosen.get("role") == "replica", f"{candidate} is {chosen.get('state')} {chosen.get('role')}", "rejoin it first"
+        not halfway,
+        f"{candidate} ended in the middle of its promotion, and has no standby.signal any more",
+        "put one into its data directory, start it, and give the same command again: it is promoted then",
+    )
+    preflight.require(
+        halfway or chosen.get("role") == "replica",
+        f"{candidate} is {chosen.get('state')} {chosen.get('role')}",
+        "rejoin it first",
     )
     preflight.done()
     if _is(chosen, "running", "replica") and members[old].get("signal") and _at(chosen) > _at(members[old]):
         return Situation("forward", old)
-    # The promotion is sent only to one that has replayed the shutdown: this one was not told.
+    # The promotion is sent only to one that has replayed the shutdown. This one was not told, or it ended before it was
+    # primary, and starts as a replica.
     return Situation("back", old)
 
 

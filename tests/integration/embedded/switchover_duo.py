@@ -103,9 +103,9 @@ class Duo:
         server.stop()
         server.start()
 
-    def mark(self) -> None:
+    def mark(self, server: Server | None = None) -> None:
         """What a worker leaves that is killed before the shutdown."""
-        place = self.one.data_dir / "standby.signal"
+        place = (server or self.one).data_dir / "standby.signal"
         place.touch()
         if ROOT:
             shutil.chown(place, OWNER)

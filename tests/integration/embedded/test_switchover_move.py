@@ -157,6 +157,46 @@ def test_worker_and_candidate_killed_go_back(duo: Duo) -> None:
     assert duo.writes("one") and account(duo.one) == ""
 
 
+def test_a_candidate_that_can_t_write_when_it_is_promoted_gives_way(duo: Duo) -> None:
+    """As where its disk is full: it was told, and ends before it takes writes."""
+    wal = duo.two.data_dir / "pg_wal"
+    with duo.moving(timeout=3) as worker:
+        worker.hold.reached()
+        wal.chmod(0o500)
+        told = worker.result(fails=True)
+    assert (told["sent"], told["rolled_back"], told["phase"]) == (True, False, "promote")
+    assert "was told to promote and takes no writes after 3 s" in told["msg"]
+    assert "the old primary stays closed; run the same command again, it goes on from here" in told["msg"]
+    assert duo.closed() and not duo.two.pid
+    assert duo.planned()["situation"] == "back"
+    module(duo.one, "switchover", state="reopened")
+    assert duo.writes("one")
+    wal.chmod(0o700)
+    duo.two.start()
+    duo.streams()
+    duo.moved()
+    assert duo.writes("two") and duo.closed()
+
+
+def test_a_candidate_that_ended_in_its_promotion_is_no_primary(duo: Duo) -> None:
+    """Its signal is gone, and its control file says that it recovers: started so, it would be one, on the old timeline."""
+    with duo.moving() as worker:
+        worker.hold.reached()
+        worker.kill()
+    await_(lambda: not duo.one.pid, what="the end of the old primary")
+    duo.two.kill()
+    (duo.two.data_dir / "standby.signal").unlink()
+    told = duo.planned(fails=True)["msg"]
+    assert "two ended in the middle of its promotion, and has no standby.signal any more" in told
+    # What it says is to be done.
+    duo.mark(duo.two)
+    duo.two.start()
+    assert duo.planned()["situation"] == "forward"
+    module(duo.two, "switchover", state="promoted")
+    assert duo.writes("two")
+    duo.follow()
+
+
 def test_a_way_back_that_was_killed_is_gone_again(duo: Duo) -> None:
     """The signal was taken away, and the server not yet started."""
     with duo.moving() as worker:
