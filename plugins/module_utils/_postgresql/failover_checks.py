@@ -11,7 +11,7 @@ from typing import Any
 from ansible_collections.boringdb.ops.plugins.module_utils._core.module import Params
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import failover_loss, lsn
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.failover_plan import Facts, Members
-from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.switchover_checks import Asked, routed
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.switchover_checks import Asked, room, routed
 
 #: How a server that is gone is kept from coming back, the strongest first.
 FENCES = ("ssh", "command", "accepted")
@@ -121,6 +121,7 @@ def candidate(asked: Asked, members: Members, new: str, accepts: str) -> None:
         f"name {', '.join(first)}, or accept it: failover_accept_loss=unknown",
         (lsn.text(most), lsn.text(int(chosen.get("position") or 0))),
     )  # fmt: skip
+    room(asked, new, chosen)
     delay = chosen.get("apply_delay_seconds") or 0
     asked.ask(
         "replays_at_once", not delay and not chosen.get("replay_paused"),

@@ -14,6 +14,9 @@ from ansible_collections.boringdb.ops.plugins.module_utils._core.module import P
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.switchover_plan import Facts, Members
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.synchronous import Quorum, parse
 
+#: A promotion begins one, and what clients write then goes on.
+_SEGMENTS = 4
+
 
 class Asked:
     """The checks so far, and why those that failed did."""
@@ -56,6 +59,8 @@ def ask_all(asked: Asked, members: Members, old: str, candidate: str, params: Pa
     identities = {facts.get("system_identifier") for facts in members.values()}
     asked.ask("same_cluster", len(identities) == 1, "not all members are of one cluster", "take the stranger out of it")
     if chosen.get("state") == "running":
+        # The old primary's is not asked for: leaving a full disk is a reason to switch over.
+        room(asked, candidate, chosen)
         _candidate(asked, primary, chosen, candidate, params)
     _fits(asked, members, old, candidate)
     _following(asked, members, candidate, params)
@@ -94,6 +99,16 @@ def _candidate(asked: Asked, primary: Facts, chosen: Facts, candidate: str, para
     asked.ask(
         "takes_writes", not chosen.get("read_only"), f"default_transaction_read_only is on for {candidate}",
         "turn it off there",
+    )  # fmt: skip
+
+
+def room(asked: Asked, candidate: str, chosen: Facts) -> None:
+    """One that can't write when it is promoted ends then."""
+    free = chosen.get("free_bytes")
+    needed = _SEGMENTS * int(chosen.get("segment_bytes") or 0)
+    asked.ask(
+        "room", free is None or free >= needed, f"{candidate} has {(free or 0) >> 20} MB free for its data or its WAL",
+        f"make room there, for {needed >> 20} MB or more", (needed, free),
     )  # fmt: skip
 
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import Any
 
 from ansible_collections.boringdb.ops.plugins.module_utils._core.process import run
@@ -24,6 +25,7 @@ SELECT current_setting('synchronous_standby_names') AS synchronous_names,
        (SELECT count(*)::int FROM pg_prepared_xacts) AS prepared,
        current_setting('max_replication_slots')::int - (SELECT count(*)::int FROM pg_replication_slots) AS slots_free,
        current_setting('max_wal_senders')::int AS senders,
+       pg_size_bytes(current_setting('wal_segment_size')) AS segment_bytes,
        EXISTS (SELECT FROM pg_stat_activity WHERE application_name ILIKE 'patroni%') AS patroni
 """
 _OLD_TRANSACTIONS = """
@@ -80,6 +82,7 @@ def seen(server: Server, transaction_seconds: float) -> dict[str, Any]:
             logical_slots=cursor.execute(_LOGICAL).fetchall(),
             backups=[row[0] for row in connection.execute(_BACKUPS).fetchall()],
             unfinished=said_by_account(connection),
+            free_bytes=min(shutil.disk_usage(place).free for place in (server.data_dir, server.data_dir / "pg_wal")),
             senders=cursor.execute(_SENDERS).fetchall() if facts["role"] == "primary" else [],
         )
     return facts

@@ -179,7 +179,7 @@ def test_a_candidate_that_can_t_write_when_it_is_promoted_gives_way(duo: Duo) ->
 
 
 def test_a_candidate_that_ended_in_its_promotion_is_no_primary(duo: Duo) -> None:
-    """Its signal is gone, and its control file says that it recovers: started so, it would be one, on the old timeline."""
+    """Its signal is gone while its control file has it recover: started so, it would be one on the old timeline."""
     with duo.moving() as worker:
         worker.hold.reached()
         worker.kill()

@@ -94,6 +94,8 @@ NONE = {"bytes": 0, "bytes_at_least": 0, "transactions": 0, "seconds": 0.0, "bas
     ((CRASHED, REPLICA, AHEAD), {"vantages": {"pool1": {"db1": {"answer": "starts"}}}}, {}, set()),
     ((CRASHED, {**REPLICA, "heard": {**HEARD, "streams": True}}, AHEAD), {}, {}, {"no_replica_streams"}),
     ((CRASHED, REPLICA, {**AHEAD, "apply_delay_seconds": 60}), {}, {}, {"replays_at_once"}),
+    ((CRASHED, REPLICA, {**AHEAD, "free_bytes": 1 << 25, "segment_bytes": 1 << 24}), {}, {}, {"room"}),
+    ((CRASHED, REPLICA, {**AHEAD, "free_bytes": 1 << 26, "segment_bytes": 1 << 24}), {}, {}, set()),
     ((CRASHED, REPLICA, {**AHEAD, "manager": "Patroni"}), {}, {}, {"no_manager"}),
     ((CRASHED, REPLICA, AHEAD), {"poolers_unseen": ["pool1"]}, {}, {"poolers_answer"}),
     ((CRASHED, REPLICA, STOPPED), {}, {}, {"candidate_runs"}),

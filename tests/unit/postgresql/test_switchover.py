@@ -43,6 +43,7 @@ NEWER = {**REPLICA, "timeline": 2}
     (STOPPED, STOPPED, "no running primary"),
     (CLOSED, NEWER, "is on timeline 2"),
     (CLOSED, CRASHED, "stopped primary"),
+    (CLOSED, {**CRASHED, "cluster_state": "in archive recovery"}, "ended in the middle of its promotion"),
     ({**REPLICA, "lsn": "0/6000000"}, REPLICA, "no running primary"),
     ({**REPLICA, "upstream": {"status": "streaming"}}, REPLICA, "no running primary"),
 ])  # fmt: skip
