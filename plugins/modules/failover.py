@@ -95,6 +95,14 @@ options:
     type: list
     elements: str
     default: []
+  primary_databases:
+    description:
+      - With O(state=planned), the databases of the poolers that are declared to lie on the primary. They go to the new
+        one also from a member to which an earlier run has sent them.
+    type: list
+    elements: str
+    default: []
+    version_added: 0.1.0
   fence_command:
     description: With O(state=planned), whether there is a command that cuts the old primary off.
     type: bool
@@ -252,6 +260,7 @@ def main() -> None:
         "declared": {"type": "dict", "default": {}},
         "poolers": {"type": "list", "elements": "dict", "default": []},
         "poolers_unseen": {"type": "list", "elements": "str", "default": []},
+        "primary_databases": {"type": "list", "elements": "str", "default": []},
         "fence_command": {"type": "bool", "default": False},
         "unfenced_ok": {"type": "str", "default": ""},
         "accept_loss": {"type": "str", "default": ""},

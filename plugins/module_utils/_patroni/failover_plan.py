@@ -148,7 +148,14 @@ def _routes(members: Members, leader: str, params: Params, facts: dict[str, Any]
     """Somebody leads. A run that was killed, or Patroni by itself, may have left clients at another place."""
     places: Mapping[str, Facts] = params["places"]
     told = [one for one in params["poolers"] if not one.get("problem")]
-    astray = {name: routed(told, place) for name, place in places.items() if name != leader}
+    declared = params["primary_databases"]
+    astray = {
+        name: [
+            one for one in routed(told, place)
+            if not declared or one in declared or one in routed(told, place, paused=True)
+        ]
+        for name, place in places.items() if name != leader
+    }  # fmt: skip
     held = routed(told, places.get(leader) or {}, paused=True)
     noted = members[leader].get("noted") or {}
     databases = sorted({one for found in (*astray.values(), held) for one in found})

@@ -145,7 +145,15 @@ def _poolers(asked: Asked, params: Params) -> None:
 
 
 def databases(params: Params, old: str, new: str) -> list[str]:
-    """The databases of the poolers whose clients belong to the new primary: those of the old one, and its own."""
+    """The databases of the poolers whose clients belong to the new primary.
+
+    Those of the old one, and its own. Also those that are held, or declared to lie on the primary, at any other member:
+    an earlier run that chose another candidate has left them there.
+    """
     places: Mapping[str, Facts] = params["places"]
     told = [one for one in params["poolers"] if not one.get("problem")]
-    return sorted({name for member in (old, new) for name in routed(told, places.get(member) or {})})
+    found = {name for member in (old, new) for name in routed(told, places.get(member) or {})}
+    for place in places.values():
+        found.update(routed(told, place, paused=True))
+        found.update(name for name in routed(told, place) if name in params["primary_databases"])
+    return sorted(found)

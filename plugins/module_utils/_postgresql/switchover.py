@@ -84,9 +84,10 @@ def _planned(server: Server, params: Params, check_mode: bool) -> Outcome:
         slots = params["slots"]
         quorum = checks.swapped(names, slots.get(candidate, candidate), slots.get(old, old))
         facts["quorum"] = quorum.facts() if quorum else None
-    # A killed run may have left clients held at either server.
-    places = [params["addresses"].get(name) or {} for name in (old, candidate)]
-    held = checks.routed(params["poolers"], places[0]) + checks.routed(params["poolers"], places[1], paused=True)
+    # A killed run may have left clients held, also at another candidate than this one.
+    held = checks.routed(params["poolers"], params["addresses"].get(old) or {})
+    for place in params["addresses"].values():
+        held += checks.routed(params["poolers"], place or {}, paused=True)
     facts["databases"] = sorted(set(held)) if facts["unfinished"] else []
     return Outcome(False, facts)
 

@@ -34,6 +34,15 @@ class Three(Pooled, Doomed):
         told = {host: self.sql("SELECT pg_is_in_recovery()", host) for host in ("db2", "db3")}
         return next((host for host, standby in told.items() if standby == "f"), "")
 
+    def position(self, host: str) -> int:
+        """How far a replica has got."""
+        return int(self.sql("SELECT greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) - '0/0'", host))
+
+    def held_at(self, host: str) -> bool:
+        """Whether the pooler holds its clients, and would send them there."""
+        row = self.shown()
+        return row["paused"] != "0" and row["port"] == str(self.server(host)["port"])
+
     @contextlib.contextmanager
     def cutting(self) -> Iterator[list[str]]:
         """A command that cuts a host off, and does not come to its end."""
@@ -87,11 +96,19 @@ def test_a_host_that_is_gone_and_runs_that_are_killed(three: Three) -> None:
             running.kill()
             assert Path(three.logs / "cut.at").read_text() == "db1 127.0.0.1\n"
             assert not three.promoted()
-            assert three.shown()["paused"] != "0"
-        running = three.begin("failover", **cut, **given)
-        new = await_(three.promoted, "the promotion", 180)
+        told = three.refuses("failover", failover_fence_command=["/bin/false"])
+        assert "nobody was promoted: the server of db1 could not be stopped" in told
+        # Nobody's clients wait for what is not coming.
+        assert (three.shown()["paused"], three.shown()["port"]) == ("0", str(three.server("db1")["port"]))
+        other, new = sorted(("db2", "db3"), key=three.position)
+        running = three.begin("failover", **cut, **given, failover_candidate=other, failover_accept_loss="unknown")
+        await_(lambda: three.held_at(other), "the pause", 180)
         running.kill()
-        other = {"db2": "db3", "db3": "db2"}[new]
+        assert not three.promoted()
+        # Clients wait for one that another run does not choose.
+        running = three.begin("failover", **cut, **given, failover_candidate=new)
+        assert await_(three.promoted, "the promotion", 180) == new
+        running.kill()
         assert three.note(new).exists()
         output = " ".join(three.done("failover", **cut).split())
         assert f"{new} was promoted in the place of db1 by a run that did not end; the rest is done" in output

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, boringdb.ops contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""On real hosts: three members that archive, a host with two pgbouncer processes, and one switchover after the other.
+"""On real hosts: three members that archive, pgbouncer on two hosts, twice on one, and one switchover after the other.
 
 BORINGDB_SWITCHOVERS says how many, half of them with commits that wait for a standby.
 """
@@ -12,7 +12,8 @@ import json
 import os
 import subprocess
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from itertools import cycle
 from typing import Any
 
@@ -22,8 +23,12 @@ from tests.integration.estate_runs import await_
 from tests.lab import cluster
 from tests.lab.estate import ROOT, TOOLS, Estate, lab_hosts
 
-MEMBERS, POOLER = ("sw1", "sw2", "sw3"), "swp"
+MEMBERS, POOLERS = ("sw1", "sw2", "sw3"), ("swp", "swq")
+POOLER = POOLERS[0]
+#: A member whose data lie on a disk of their own, which can be filled.
+SMALL, DISK = "sw3", "/var/lib/postgresql"
 COUNT = int(os.environ.get("BORINGDB_SWITCHOVERS") or 4)
+UNIT = cluster.MEMBERS["db_service"]
 SECRET = "for the writers of the lab"
 POOL: dict[str, Any] = {
     "pool_databases": {"shop": {}},
@@ -36,19 +41,21 @@ pytestmark = pytest.mark.lab
 
 def describe(it: Estate, **members: Any) -> None:
     """Say which members there are, the pooler, and the repository beside it."""
-    at = {name: {"ansible_host": it.addresses[name]} for name in (*MEMBERS, POOLER)}
+    at = {name: {"ansible_host": it.addresses[name]} for name in (*MEMBERS, *POOLERS)}
     it.describe({
         "goods": {"hosts": {name: at[name] for name in MEMBERS}, "vars": {**cluster.MEMBERS, **members}},
-        "pooler_hosts": {"hosts": {POOLER: at[POOLER]}, "vars": POOL},
+        "pooler_hosts": {"hosts": {POOLER: at[POOLER], POOLERS[1]: {**at[POOLERS[1]], "pool_processes": 1}},
+                         "vars": POOL},
         "repository_hosts": {"hosts": {POOLER: at[POOLER]}},
     }, backup_repository_host=POOLER)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def estate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Estate]:
-    """A provisioned cluster with a backup, and two processes of pgbouncer before it."""
-    with lab_hosts(tmp_path_factory.mktemp("switchover"), *MEMBERS, POOLER) as it:
+    """A provisioned cluster with a backup, and pgbouncer before it."""
+    with lab_hosts(tmp_path_factory.mktemp("switchover"), *MEMBERS, *POOLERS) as it:
         describe(it)
+        it.on(SMALL, f"mkdir -p {DISK} && mount -t tmpfs -o size=1g,mode=0755 tmpfs {DISK}")
         it.play("provision", cluster="goods")
         it.play("evidence_key", cluster="goods")
         it.sql("sw1", f"CREATE ROLE probe LOGIN PASSWORD '{SECRET}'")
@@ -58,10 +65,10 @@ def estate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Estate]:
         yield it
 
 
-def probe(estate: Estate, name: str, state: str, **options: Any) -> dict[str, Any]:
-    """The write probe on the pooler's host."""
+def probe(estate: Estate, name: str, state: str, host: str = POOLER, **options: Any) -> dict[str, Any]:
+    """The write probe on a pooler's host."""
     given = {"state": state, "directory": f"/var/tmp/probe-{name}", **options}
-    argv = [str(TOOLS / "ansible"), POOLER, "-i", str(estate.inventory), "-b", "--become-user", "postgres", "-o"]
+    argv = [str(TOOLS / "ansible"), host, "-i", str(estate.inventory), "-b", "--become-user", "postgres", "-o"]
     done = subprocess.run([*argv, "-m", "boringdb.ops.probe", "-a", json.dumps(given)], cwd=ROOT, capture_output=True,
                           text=True, timeout=300, check=False)  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
@@ -131,16 +138,20 @@ def test_one_after_the_other_with_commits_that_wait(estate: Estate) -> None:
 
 @pytest.fixture
 def writers(estate: Estate, request: pytest.FixtureRequest) -> Iterator[str]:
-    """Four clients that write through the pooler; none sees an error, and nothing that was acknowledged is lost."""
+    """Four clients that write through the poolers; none sees an error, and nothing that was acknowledged is lost."""
     name = str(request.param)
     account = {"login_user": "probe", "login_password": SECRET, "login_db": "shop"}
     at = {"login_host": "127.0.0.1", "login_port": "6432"}
-    probe(estate, name, "started", run=name, clients=4, rate=25, timeout=120, **at, **account)
+    for host in POOLERS:
+        run = f"{name}-{host}"
+        probe(estate, run, "started", host, run=run, clients=2, rate=25, timeout=120, **at, **account)
     yield name
-    saw = probe(estate, name, "stopped")
-    found = probe(estate, name, "checked", login_host=estate.addresses[primary(estate)], **account)
-    assert (found["status"], found["missing"], saw["errors"]) == ("passed", 0, 0), (found, saw)
-    print(f"{name}: {saw['acknowledged']} rows, largest gap {saw['largest_gap_ms']} ms")
+    for host in POOLERS:
+        run = f"{name}-{host}"
+        saw = probe(estate, run, "stopped", host)
+        found = probe(estate, run, "checked", host, login_host=estate.addresses[primary(estate)], **account)
+        assert (found["status"], found["missing"], saw["errors"]) == ("passed", 0, 0), (found, saw)
+        print(f"{run}: {saw['acknowledged']} rows, largest gap {saw['largest_gap_ms']} ms")
 
 
 def next_one(estate: Estate) -> str:
@@ -184,8 +195,106 @@ def test_the_controller_loses_a_host_while_it_switches_over(estate: Estate, writ
     estate.play("switchover", "-e", f"switchover_candidate={candidate}", cluster="goods")
     assert primary(estate) == candidate
     assert estate.record("goods")["verdict"] == "verified"
+    streaming(estate)
+
+
+@contextmanager
+def under_way(estate: Estate, candidate: str, **more: Any) -> Iterator[Future[Any]]:
+    """A switchover that has begun, and waits for transactions that are under way before it closes the old primary."""
+    old = primary(estate)
+    client = (f"PGPASSWORD='{SECRET}' psql -XAtq -h {estate.addresses[POOLER]} -p 6432 -U probe -d shop"
+              " -c 'BEGIN; SELECT 1; SELECT pg_sleep(3); COMMIT'")  # fmt: skip
+    one = f"(sleep $n; while test -e /run/busy; do {client}; done) </dev/null >/dev/null 2>&1 &"
+    estate.on(old, f"touch /run/busy; for n in 1 2 3; do {one} done")
+    given = {"cluster": "goods", "switchover_candidate": candidate, **more}
+    try:
+        with ThreadPoolExecutor() as pool:
+            running = pool.submit(estate.attempt, "switchover", "-e", json.dumps(given))
+            account = "SELECT count(*) FROM pg_roles WHERE rolname = 'boringdb_switchover'"
+            await_(lambda: running.done() or estate.sql(old, account) == "1", "the account of the move", 300)
+            assert not running.done(), running.result().stdout[-3000:]
+            yield running
+    finally:
+        estate.on(old, "rm /run/busy")
+
+
+def words(running: Future[Any]) -> str:
+    """What a run that failed has said, in one line."""
+    done = running.result()
+    assert done.returncode != 0, "it ended well: the test proves nothing"
+    assert "Traceback" not in done.stdout
+    return " ".join(done.stdout.split())
+
+
+def streaming(estate: Estate) -> None:
+    """Wait until all replicas follow."""
     query = "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'"
-    await_(lambda: estate.sql(candidate, query) == str(len(MEMBERS) - 1), "all replicas")
+    await_(lambda: estate.sql(primary(estate), query) == str(len(MEMBERS) - 1), "all replicas", 120)
+
+
+@pytest.mark.parametrize("writers", ["apart"], indirect=True)
+def test_the_members_lose_each_other_in_the_middle(estate: Estate, writers: str) -> None:
+    """What the old primary can't see replayed is taken back, and its clients go on with it."""
+    old, candidate = primary(estate), next_one(estate)
+    with under_way(estate, candidate) as running:
+        estate.lab("cut", old, "--from", candidate)
+        told = words(running)
+        estate.lab("heal", old)
+    assert "has not replayed the shutdown of the old primary" in told, writers
+    assert "it was taken back: the old primary takes writes again" in told
+    assert primary(estate) == old
+    streaming(estate)
+    estate.play("switchover", "-e", f"switchover_candidate={candidate}", cluster="goods")
+    assert primary(estate) == candidate
+    streaming(estate)
+
+
+def fill(estate: Estate) -> None:
+    """Nothing more can be written there."""
+    estate.on(SMALL, f"fallocate -l $(df --output=avail -B1 {DISK} | tail -1) {DISK}/full")
+
+
+@pytest.mark.parametrize("writers", ["full"], indirect=True)
+def test_the_disk_of_the_candidate_is_full(estate: Estate, writers: str) -> None:
+    """Known before, it is refused. Full a moment later, the promotion ends the candidate; the next run goes back."""
+    if primary(estate) == SMALL:
+        estate.play("switchover", "-e", f"switchover_candidate={next_one(estate)}", cluster="goods")
+        streaming(estate)
+    old, given = primary(estate), json.dumps({"cluster": "goods", "switchover_candidate": SMALL})
+    fill(estate)
+    done = estate.attempt("switchover", "-e", given)
+    assert f"{SMALL} has 0 MB free for its data or its WAL" in " ".join(done.stdout.split()), writers
+    assert primary(estate) == old
+    estate.on(SMALL, f"rm {DISK}/full")
+    with under_way(estate, SMALL, switchover_timeout=10) as running:
+        fill(estate)
+        told = words(running)
+    assert "was told to promote and takes no writes after 10 s" in told
+    assert "the old primary stays closed; clients are still held; run the same command again" in told
+    again = estate.attempt("switchover", "-e", given)
+    assert again.returncode != 0
+    assert primary(estate) == old
+    estate.on(SMALL, f"rm {DISK}/full; systemctl start {UNIT}")
+    streaming(estate)
+    estate.play("switchover", "-e", f"switchover_candidate={SMALL}", cluster="goods")
+    assert primary(estate) == SMALL
+    streaming(estate)
+
+
+@pytest.mark.parametrize("writers", ["leaves"], indirect=True)
+def test_a_primary_whose_disk_is_full_is_left(estate: Estate, writers: str) -> None:
+    """As long as it works. It comes back as a replica once there is room."""
+    assert primary(estate) == SMALL, writers
+    candidate = next_one(estate)
+    fill(estate)
+    estate.attempt("switchover", "-e", json.dumps({"cluster": "goods", "switchover_candidate": candidate}))
+    assert [name for name in MEMBERS if name != SMALL and estate.sql(name, "SELECT pg_is_in_recovery()") == "f"] == [
+        candidate
+    ]
+    estate.on(SMALL, f"rm {DISK}/full")
+    estate.play("switchover", "-e", f"switchover_candidate={candidate}", cluster="goods")
+    assert primary(estate) == candidate
+    streaming(estate)
 
 
 def rows(estate: Estate) -> str:

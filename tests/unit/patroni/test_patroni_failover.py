@@ -55,7 +55,8 @@ def plan(*members: dict[str, Any], **more: Any) -> dict[str, Any]:
     """What is to be done."""
     given = {"members": dict(zip(PLACES, members)), "places": PLACES, "candidate": "", "fence_command": False,
              "vantages": {"controller": {"db1": {"answer": "silent"}}}, "unfenced_ok": "", "accept_loss": "",
-             "rpo_seconds": None, "poolers": [], "poolers_unseen": [], "left": {}, "declared": {}, "slots": {},
+             "rpo_seconds": None, "poolers": [], "poolers_unseen": [],
+             "primary_databases": [], "left": {}, "declared": {}, "slots": {},
              "began": "now", **more}  # fmt: skip
     return planned(given)
 

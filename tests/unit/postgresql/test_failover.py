@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import Refused
-from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.failover_checks import preflight
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.failover_checks import databases, preflight
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.failover_loss import accepted, covered, loss
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.failover_plan import situation
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.failover_reach import ask, ask_all
@@ -74,7 +74,8 @@ def given(**more: Any) -> dict[str, Any]:
     """The options of a plan."""
     return {
         "places": PLACES, "vantages": {"controller": {"db1": {"answer": "silent"}}}, "fence_command": False,
-        "unfenced_ok": "", "accept_loss": "", "rpo_seconds": None, "poolers": [], "poolers_unseen": [], **more,
+        "unfenced_ok": "", "accept_loss": "", "rpo_seconds": None, "poolers": [], "poolers_unseen": [],
+        "primary_databases": [], **more,
     }  # fmt: skip
 
 
@@ -198,3 +199,14 @@ def test_nobody_listens() -> None:
         unused.bind(("127.0.0.1", 0))
         place = {"host": "127.0.0.1", "port": unused.getsockname()[1]}
         assert ask_all({"db1": place}, 1)["db1"]["answer"] == "silent"
+
+
+def test_clients_go_to_the_new_primary_wherever_an_earlier_run_has_sent_them() -> None:
+    """Those of a database for readers, at a replica, stay; but not where they are held."""
+    def at(member: str, paused: str = "0") -> dict[str, Any]:
+        return {"host": member, "port": "5432", "paused": paused}
+
+    shown = {"old": at("db1"), "read": at("db3"), "held": at("db3", "1"), "astray": at("db3"), "far": {"host": "db9"}}
+    params = given(poolers=[{"databases": shown}, {"problem": "silent"}], primary_databases=["old", "astray"])
+    assert databases(params, "db1", "db2") == ["astray", "held", "old"]
+    assert databases({**params, "primary_databases": []}, "db1", "db2") == ["held", "old"]
