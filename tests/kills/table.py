@@ -78,7 +78,7 @@ that works on several hosts one is drawn. The same is asked then as above, and `
 new backup.
 
 What pgBackRest runs on a member for a repository host that has lost its power ends half an hour later
-([pgbackrest](pgbackrest.md#when-something-is-killed)). It is not counted; in the chain of provision it still was.
+([pgbackrest](pgbackrest.md#when-something-is-killed)). It is not counted.
 
 | playbook | tasks on a host, undisturbed | losses | runs | refused for a while | finished the job |
 |---|---|---|---|---|---|
