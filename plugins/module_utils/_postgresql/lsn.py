@@ -25,6 +25,12 @@ def text(position: int) -> str:
     return f"{position >> 32:X}/{position & 0xFFFFFFFF:X}"
 
 
+def forks(history: str) -> list[tuple[int, str]]:
+    """What a history file says: each older timeline, and where it was left."""
+    lines = [line.split() for line in history.splitlines()]
+    return [(int(words[0]), words[1]) for words in lines if len(words) > 1 and words[0].isdigit()]
+
+
 def segment_name(timeline: int, position: int, size: int) -> str:
     """The WAL segment file that holds `position`."""
     number = position // size

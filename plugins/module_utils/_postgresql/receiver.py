@@ -5,18 +5,72 @@
 
 from __future__ import annotations
 
+from ansible_collections.boringdb.ops.plugins.module_utils._core.files import read_text
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import lsn
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server import Server
 
+try:
+    import psycopg
+except ImportError:
+    psycopg = None
+
+#: What the files say, as a reload may be under way.
+_RECEIVER = """
+SELECT r.status, r.sender_host, r.sender_port::text, f.setting
+FROM pg_stat_wal_receiver r LEFT JOIN LATERAL (
+    SELECT setting FROM pg_file_settings WHERE name = 'primary_conninfo' AND applied ORDER BY seqno DESC LIMIT 1
+) f ON true
+"""
 _STARTUP = "SELECT wait_event FROM pg_stat_activity WHERE backend_type = 'startup'"
+_POSITION = """
+SELECT coalesce((SELECT received_tli FROM pg_stat_wal_receiver), min_recovery_end_timeline),
+       pg_last_wal_replay_lsn()::text
+FROM pg_control_recovery()
+"""
 #: What a replica says that is well.
 WELL = ("streaming", "delayed")
 
 
 def receives(server: Server) -> str:
-    """The receiver's state, ``not connected`` without one, and ``delayed`` where the replica waits for its time."""
+    """The receiver's state, ``not connected`` without one, and ``delayed`` where the replica waits for its time.
+
+    ``streaming from HOST:PORT`` where that is not whom it is to follow: it was told another one a moment ago.
+    """
     with server.connect() as connection:
-        row = connection.execute("SELECT status FROM pg_stat_wal_receiver").fetchone()
+        row = connection.execute(_RECEIVER).fetchone()
         startup = connection.execute(_STARTUP).fetchone()
-    # The engine asks for more WAL only when it has applied what it holds: one that waits for its time is well.
-    delayed = not row and startup and startup[0] == "RecoveryApplyDelay"
-    return "delayed" if delayed else str(row[0]) if row else "not connected"
+    if not row:
+        # The engine asks for more WAL only when it has applied what it holds: one that waits for its time is well.
+        return "delayed" if startup and startup[0] == "RecoveryApplyDelay" else "not connected"
+    status, host, port, conninfo = row
+    return str(status) if _told(host, port, conninfo) else f"{status} from {host}:{port}"
+
+
+def _told(host: str | None, port: str | None, conninfo: str | None) -> bool:
+    """Whether a sender is the one that a primary_conninfo names; also where it names nobody."""
+    try:
+        words = psycopg.conninfo.conninfo_to_dict(conninfo or "")
+    except psycopg.Error:
+        return True
+    hosts = [one for key in ("host", "hostaddr") for one in str(words.get(key) or "").split(",") if one]
+    ports = str(words.get("port") or "5432").split(",")
+    return not host or not hosts or (host in hosts and port in ports)
+
+
+def stranded(server: Server) -> str:
+    """Why a replica can't follow: it has replayed more of a timeline than the newer one has that left it there.
+
+    Its receiver fetches the newer one's history, and streams for moments only, up to there, again and again. Empty
+    where nothing says so. A history of a branch that nobody is on says the same of a replica that is well.
+    """
+    with server.connect() as connection:
+        row = connection.execute(_POSITION).fetchone()
+    if not row[0] or not row[1]:
+        return ""
+    timeline, replayed = int(row[0]), str(row[1])
+    for path in (server.data_dir / "pg_wal").glob("*.history"):
+        newer = lsn.segment_timeline(path.name) if lsn.HISTORY.match(path.name) else 0
+        left = dict(lsn.forks(read_text(path))).get(timeline) if newer > timeline else None
+        if left and lsn.parse(replayed) > lsn.parse(left):
+            return f"it has replayed timeline {timeline} up to {replayed}, and timeline {newer} left that at {left}"
+    return ""

@@ -36,6 +36,9 @@ _GONE = re.compile(
     r"requested WAL segment \w+ has already been removed|replication slot .*(does not exist|invalidated)"
 )
 
+#: How often in a row a replica has to say that it streams, where its histories say that it can't.
+_STEADY = 30
+
 
 def replica(params: Params, check_mode: bool) -> Outcome:
     """Do what `state` asks for, on the replica, its upstream, or the primary."""
@@ -138,16 +141,21 @@ def _await_streaming(server: Server, params: Params, check_mode: bool) -> Outcom
     if check_mode and not (server.exists() and server.running()):
         return Outcome(False, {"slot": params["slot"]})
     status: dict[str, Any] = {}
+    steady = 0
 
     def streaming() -> bool:
+        nonlocal steady
         status["is"] = receiver.receives(server)
-        return status["is"] in receiver.WELL
+        steady = steady + 1 if status["is"] in receiver.WELL else 0
+        # One that can't follow streams for moments.
+        return steady > 0 and (steady > _STEADY or not receiver.stranded(server))
 
     if not await_condition(streaming, params["timeout"], every=0.1):
+        where = f"{params['primary_address']}:{params['primary_port']} after {params['timeout']} s"
+        told = f"the replica on port {server.port} does not stream from {where}"
+        if why := receiver.stranded(server):
+            raise OpsError(f"{told}: {why}; bring it back by the playbook rejoin")
         said = server.last_words()
         remedy = "; run provision again: it tells whether the replica must be cloned anew" if _GONE.search(said) else ""
-        raise OpsError(
-            f"the replica on port {server.port} does not stream from {params['primary_address']}:"
-            f"{params['primary_port']} after {params['timeout']} s (receiver: {status['is']}): {said}{remedy}"
-        )
+        raise OpsError(f"{told} (receiver: {status['is']}): {said}{remedy}")
     return Outcome(False, {"slot": params["slot"], "status": status["is"]})

@@ -12,6 +12,7 @@ from typing import Any
 
 from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError
 from ansible_collections.boringdb.ops.plugins.module_utils._core.module import Params
+from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import lsn
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server import (
     await_condition,
     one_line,
@@ -61,8 +62,7 @@ def lineage(params: Params) -> tuple[str, int, list[tuple[int, str]]]:
         told = connection.pgconn.exec_(f"TIMELINE_HISTORY {timeline}".encode())
         if told.status != psycopg.pq.ExecStatus.TUPLES_OK:
             raise OpsError(f"the history of timeline {timeline} can't be read: {_said(told)}")
-        lines = [line.split() for line in told.get_value(0, 1).decode(errors="replace").splitlines()]
-        return cluster, timeline, [(int(words[0]), words[1]) for words in lines if words and words[0].isdigit()]
+        return cluster, timeline, lsn.forks(told.get_value(0, 1).decode(errors="replace"))
 
 
 def fresh_slot(params: Params) -> None:
