@@ -32,7 +32,8 @@ options:
   state:
     description:
       - V(attached) clones where nothing is and keeps the connection to the upstream as declared. It starts nothing.
-      - V(streaming) waits until the running replica streams. One that O(apply_delay) holds back is well, too.
+      - V(streaming) waits until the running replica streams from whom its settings name. One that O(apply_delay) holds
+        back is well, too. One that streams for moments, because it holds WAL that its upstream has not, is not.
       - V(prepared) runs on the primary and makes the account that replicates.
       - V(reserved) runs on the upstream and has the slot there, made anew where it was invalidated.
       - V(released) runs on a former upstream and drops the slot. One that is in use is waited for.

@@ -66,4 +66,10 @@ def test_a_replica_that_follows_the_old_primary_a_moment_too_long(three: Three) 
     assert three.sql("SELECT to_regclass('tail') IS NULL", other) == "t"
     three.done("failover", **given)
     three.orphaned(new, "db1")
+    # The primary has forgotten what a rewound one would go on from.
+    three.sql("SELECT pg_switch_wal(); CHECKPOINT; SELECT pg_switch_wal(); CHECKPOINT", new)
+    told = three.refuses("rejoin", **given, rejoin_host="db1")
+    assert "refused: db1 goes on from 0/" in told and f", and {new} has no WAL from there on any more" in told
+    three.done("rejoin", **given, rejoin_host="db1", rejoin_reclone=True)
+    three.converged(new)
     assert [one["verdict"] for one in three.records("failover")] == ["failed", "verified"]
