@@ -103,6 +103,13 @@ options:
     elements: str
     default: []
     version_added: 0.1.0
+  placed_databases:
+    description:
+      - With O(state=planned), the databases of the poolers that are declared to lie at an address of their own.
+    type: list
+    elements: str
+    default: []
+    version_added: 0.1.0
   fence_command:
     description: With O(state=planned), whether there is a command that cuts the old primary off.
     type: bool
@@ -261,6 +268,7 @@ def main() -> None:
         "poolers": {"type": "list", "elements": "dict", "default": []},
         "poolers_unseen": {"type": "list", "elements": "str", "default": []},
         "primary_databases": {"type": "list", "elements": "str", "default": []},
+        "placed_databases": {"type": "list", "elements": "str", "default": []},
         "fence_command": {"type": "bool", "default": False},
         "unfenced_ok": {"type": "str", "default": ""},
         "accept_loss": {"type": "str", "default": ""},

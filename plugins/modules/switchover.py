@@ -78,6 +78,13 @@ options:
     description: With O(state=planned), C(host) and C(port) of each member as poolers know it, by the member's name.
     type: dict
     default: {}
+  placed_databases:
+    description:
+      - With O(state=planned), the databases of the poolers that are declared to lie at an address of their own.
+    type: list
+    elements: str
+    default: []
+    version_added: 0.1.0
   poolers:
     description: With O(state=planned), what M(boringdb.ops.pool_info) told of every pooler.
     type: list
@@ -272,6 +279,7 @@ def main() -> None:
         "upstreams": {"type": "dict", "default": {}},
         "not_admitted": {"type": "dict", "default": {}},
         "addresses": {"type": "dict", "default": {}},
+        "placed_databases": {"type": "list", "elements": "str", "default": []},
         "poolers": {"type": "list", "elements": "dict", "default": []},
         "consoles": {"type": "list", "elements": "dict", "options": console, "default": []},
         "pool_user": {"type": "str", "default": "pool_admin"},

@@ -152,7 +152,8 @@ def _routes(members: Members, leader: str, params: Params, facts: dict[str, Any]
     astray = {
         name: [
             one for one in routed(told, place)
-            if not declared or one in declared or one in routed(told, place, paused=True)
+            if one not in params["placed_databases"]
+            and (not declared or one in declared or one in routed(told, place, paused=True))
         ]
         for name, place in places.items() if name != leader
     }  # fmt: skip

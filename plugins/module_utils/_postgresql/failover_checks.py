@@ -15,6 +15,8 @@ from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.switchove
 
 #: How a server that is gone is kept from coming back, the strongest first.
 FENCES = ("ssh", "command", "accepted")
+#: The one that a promotion begins, and the next: less than where there is a choice.
+_SEGMENTS = 2
 
 
 def fences(members: Members, old: str, params: Params) -> list[str]:
@@ -121,7 +123,7 @@ def candidate(asked: Asked, members: Members, new: str, accepts: str) -> None:
         f"name {', '.join(first)}, or accept it: failover_accept_loss=unknown",
         (lsn.text(most), lsn.text(int(chosen.get("position") or 0))),
     )  # fmt: skip
-    room(asked, new, chosen)
+    room(asked, new, chosen, _SEGMENTS)
     delay = chosen.get("apply_delay_seconds") or 0
     asked.ask(
         "replays_at_once", not delay and not chosen.get("replay_paused"),
@@ -148,12 +150,14 @@ def databases(params: Params, old: str, new: str) -> list[str]:
     """The databases of the poolers whose clients belong to the new primary.
 
     Those of the old one, and its own. Also those that are held, or declared to lie on the primary, at any other member:
-    an earlier run that chose another candidate has left them there.
+    an earlier run that chose another candidate has left them there. One that is declared to lie elsewhere stays there.
     """
     places: Mapping[str, Facts] = params["places"]
     told = [one for one in params["poolers"] if not one.get("problem")]
-    found = {name for member in (old, new) for name in routed(told, places.get(member) or {})}
+    apart = set(params["placed_databases"])
+    found = set(routed(told, places.get(old) or {})) | set(routed(told, places.get(new) or {}, paused=True))
+    found.update(name for name in routed(told, places.get(new) or {}) if name not in apart)
     for place in places.values():
-        found.update(routed(told, place, paused=True))
+        found.update(name for name in routed(told, place, paused=True) if name not in apart)
         found.update(name for name in routed(told, place) if name in params["primary_databases"])
     return sorted(found)

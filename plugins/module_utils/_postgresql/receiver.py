@@ -27,6 +27,8 @@ SELECT coalesce((SELECT received_tli FROM pg_stat_wal_receiver), min_recovery_en
        pg_last_wal_replay_lsn()::text
 FROM pg_control_recovery()
 """
+#: What a startup process waits for that has WAL to apply.
+_WAITS = ("RecoveryApplyDelay", "RecoveryPause")
 #: What a replica says that is well.
 WELL = ("streaming", "delayed")
 
@@ -41,9 +43,12 @@ def receives(server: Server) -> str:
         startup = connection.execute(_STARTUP).fetchone()
     if not row:
         # The engine asks for more WAL only when it has applied what it holds: one that waits for its time is well.
-        return "delayed" if startup and startup[0] == "RecoveryApplyDelay" else "not connected"
+        return "delayed" if startup and startup[0] == _WAITS[0] else "not connected"
     status, host, port, conninfo = row
-    return str(status) if _told(host, port, conninfo) else f"{status} from {host}:{port}"
+    if _told(host, port, conninfo):
+        return str(status)
+    # One that waits with what it holds heeds a new upstream when it asks for more.
+    return "delayed" if startup and startup[0] in _WAITS else f"{status} from {host}:{port}"
 
 
 def _told(host: str | None, port: str | None, conninfo: str | None) -> bool:
@@ -63,14 +68,17 @@ def stranded(server: Server) -> str:
     Its receiver fetches the newer one's history, and streams for moments only, up to there, again and again. Empty
     where nothing says so. A history of a branch that nobody is on says the same of a replica that is well.
     """
+    folder = server.data_dir / "pg_wal"
     with server.connect() as connection:
         row = connection.execute(_POSITION).fetchone()
     if not row[0] or not row[1]:
         return ""
     timeline, replayed = int(row[0]), str(row[1])
-    for path in (server.data_dir / "pg_wal").glob("*.history"):
+    for path in folder.glob("*.history"):
         newer = lsn.segment_timeline(path.name) if lsn.HISTORY.match(path.name) else 0
         left = dict(lsn.forks(read_text(path))).get(timeline) if newer > timeline else None
-        if left and lsn.parse(replayed) > lsn.parse(left):
+        # One that has received some of the newer one has followed it; what its files say of itself is older.
+        followed = next(folder.glob(f"{newer:08X}" + "?" * 16), None)
+        if left and not followed and lsn.parse(replayed) > lsn.parse(left):
             return f"it has replayed timeline {timeline} up to {replayed}, and timeline {newer} left that at {left}"
     return ""

@@ -36,8 +36,8 @@ _GONE = re.compile(
     r"requested WAL segment \w+ has already been removed|replication slot .*(does not exist|invalidated)"
 )
 
-#: How often in a row a replica has to say that it streams, where its histories say that it can't.
-_STEADY = 30
+#: How often in a row a replica has to say that it streams; and where its histories say that it can't.
+_STEADY, _LONG = 3, 30
 
 
 def replica(params: Params, check_mode: bool) -> Outcome:
@@ -147,15 +147,16 @@ def _await_streaming(server: Server, params: Params, check_mode: bool) -> Outcom
         nonlocal steady
         status["is"] = receiver.receives(server)
         steady = steady + 1 if status["is"] in receiver.WELL else 0
-        # One that can't follow streams for moments.
-        return steady > 0 and (steady > _STEADY or not receiver.stranded(server))
+        # A receiver calls itself streaming before it knows whether it can; one that can't does so for moments.
+        return steady >= _STEADY and (steady >= _LONG or not receiver.stranded(server))
 
     if not await_condition(streaming, params["timeout"], every=0.1):
-        where = f"{params['primary_address']}:{params['primary_port']} after {params['timeout']} s"
-        told = f"the replica on port {server.port} does not stream from {where}"
-        if why := receiver.stranded(server):
-            raise OpsError(f"{told}: {why}; bring it back by the playbook rejoin")
         said = server.last_words()
+        why = receiver.stranded(server)
         remedy = "; run provision again: it tells whether the replica must be cloned anew" if _GONE.search(said) else ""
-        raise OpsError(f"{told} (receiver: {status['is']}): {said}{remedy}")
+        remedy = f"; {why}: the playbook rejoin brings back one that is diverged" if why else remedy
+        raise OpsError(
+            f"the replica on port {server.port} does not stream from {params['primary_address']}:"
+            f"{params['primary_port']} after {params['timeout']} s (receiver: {status['is']}): {said}{remedy}"
+        )
     return Outcome(False, {"slot": params["slot"], "status": status["is"]})

@@ -85,9 +85,11 @@ def _planned(server: Server, params: Params, check_mode: bool) -> Outcome:
         quorum = checks.swapped(names, slots.get(candidate, candidate), slots.get(old, old))
         facts["quorum"] = quorum.facts() if quorum else None
     # A killed run may have left clients held, also at another candidate than this one.
-    held = checks.routed(params["poolers"], params["addresses"].get(old) or {})
-    for place in params["addresses"].values():
-        held += checks.routed(params["poolers"], place or {}, paused=True)
+    places = params["addresses"]
+    held = checks.routed(params["poolers"], places.get(old) or {})
+    for name, place in places.items():
+        paused = checks.routed(params["poolers"], place or {}, paused=True)
+        held += [one for one in paused if name == candidate or one not in params["placed_databases"]]
     facts["databases"] = sorted(set(held)) if facts["unfinished"] else []
     return Outcome(False, facts)
 

@@ -102,10 +102,10 @@ def _candidate(asked: Asked, primary: Facts, chosen: Facts, candidate: str, para
     )  # fmt: skip
 
 
-def room(asked: Asked, candidate: str, chosen: Facts) -> None:
+def room(asked: Asked, candidate: str, chosen: Facts, segments: int = _SEGMENTS) -> None:
     """One that can't write when it is promoted ends then."""
     free = chosen.get("free_bytes")
-    needed = _SEGMENTS * int(chosen.get("segment_bytes") or 0)
+    needed = segments * int(chosen.get("segment_bytes") or 0)
     asked.ask(
         "room", free is None or free >= needed, f"{candidate} has {(free or 0) >> 20} MB free for its data or its WAL",
         f"make room there, for {needed >> 20} MB or more", (needed, free),

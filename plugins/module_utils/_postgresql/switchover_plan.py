@@ -21,9 +21,9 @@ Facts = Mapping[str, Any]
 Members = Mapping[str, Facts]
 #: begin: all is as usual. forward: the old primary is closed, and the candidate has all it wrote. back: it has not, and
 #: so was never told to promote. finish: the candidate is the primary.
+SITUATIONS = ("begin", "forward", "back", "finish")
 #: What pg_controldata says until a promotion is through, also of a replica that was killed.
 _RECOVERING = "in archive recovery"
-SITUATIONS = ("begin", "forward", "back", "finish")
 
 
 @dataclass(frozen=True)

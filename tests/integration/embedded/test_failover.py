@@ -59,3 +59,20 @@ def test_a_primary_that_is_killed_under_writers(two: Two) -> None:
     assert "db2 is the primary of orders and works; nothing is to be done" in " ".join(again.split())
     assert set(changed(two.done("failover", failover_candidate="db2")).values()) == {0}
     assert len(two.records("failover")) == 1
+
+
+def test_where_its_host_answers_and_it_can_t_be_stopped_another_fence_counts(two: Two) -> None:
+    """Nothing can be written there: no signal that would make it a replica."""
+    two.done("rejoin", rejoin_host="db1")
+    assert two.kill_primary() == "db2"
+    data = two.home / "db2/data"
+    data.chmod(0o500)
+    try:
+        told = two.refuses("failover")
+        assert "nobody was promoted: the server of db2 could not be stopped" in told
+        assert "set failover_fence_command, or type failover_unfenced_ok=db2" in told
+        two.done("failover", failover_fence_command=["/bin/true"])
+    finally:
+        data.chmod(0o700)
+    two.orphaned("db1", "db2")
+    assert two.records("failover")[-1]["measurements"]["fenced"] == "command"

@@ -67,7 +67,11 @@ def test_a_replica_that_follows_the_old_primary_a_moment_too_long(three: Three) 
     three.done("failover", **given)
     three.orphaned(new, "db1")
     # The primary has forgotten what a rewound one would go on from.
-    three.sql("SELECT pg_switch_wal(); CHECKPOINT; SELECT pg_switch_wal(); CHECKPOINT", new)
+    at = three.sql("SELECT pg_switch_wal(); SELECT pg_logical_emit_message(false, 'test', 'next')", new).split()[-1]
+    passed = f"SELECT bool_and(restart_lsn >= '{at}') FROM pg_replication_slots WHERE active"
+    await_(lambda: three.sql(passed, new) == "t", "the other replica")
+    three.sql("CHECKPOINT", new)
+    three.sql("CHECKPOINT", new)
     told = three.refuses("rejoin", **given, rejoin_host="db1")
     assert "refused: db1 goes on from 0/" in told and f", and {new} has no WAL from there on any more" in told
     three.done("rejoin", **given, rejoin_host="db1", rejoin_reclone=True)

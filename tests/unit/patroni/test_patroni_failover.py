@@ -56,7 +56,7 @@ def plan(*members: dict[str, Any], **more: Any) -> dict[str, Any]:
     given = {"members": dict(zip(PLACES, members)), "places": PLACES, "candidate": "", "fence_command": False,
              "vantages": {"controller": {"db1": {"answer": "silent"}}}, "unfenced_ok": "", "accept_loss": "",
              "rpo_seconds": None, "poolers": [], "poolers_unseen": [],
-             "primary_databases": [], "left": {}, "declared": {}, "slots": {},
+             "primary_databases": [], "placed_databases": [], "left": {}, "declared": {}, "slots": {},
              "began": "now", **more}  # fmt: skip
     return planned(given)
 

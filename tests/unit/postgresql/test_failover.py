@@ -75,7 +75,7 @@ def given(**more: Any) -> dict[str, Any]:
     return {
         "places": PLACES, "vantages": {"controller": {"db1": {"answer": "silent"}}}, "fence_command": False,
         "unfenced_ok": "", "accept_loss": "", "rpo_seconds": None, "poolers": [], "poolers_unseen": [],
-        "primary_databases": [], **more,
+        "primary_databases": [], "placed_databases": [], **more,
     }  # fmt: skip
 
 
@@ -95,8 +95,8 @@ NONE = {"bytes": 0, "bytes_at_least": 0, "transactions": 0, "seconds": 0.0, "bas
     ((CRASHED, REPLICA, AHEAD), {"vantages": {"pool1": {"db1": {"answer": "starts"}}}}, {}, set()),
     ((CRASHED, {**REPLICA, "heard": {**HEARD, "streams": True}}, AHEAD), {}, {}, {"no_replica_streams"}),
     ((CRASHED, REPLICA, {**AHEAD, "apply_delay_seconds": 60}), {}, {}, {"replays_at_once"}),
-    ((CRASHED, REPLICA, {**AHEAD, "free_bytes": 1 << 25, "segment_bytes": 1 << 24}), {}, {}, {"room"}),
-    ((CRASHED, REPLICA, {**AHEAD, "free_bytes": 1 << 26, "segment_bytes": 1 << 24}), {}, {}, set()),
+    ((CRASHED, REPLICA, {**AHEAD, "free_bytes": 1 << 24, "segment_bytes": 1 << 24}), {}, {}, {"room"}),
+    ((CRASHED, REPLICA, {**AHEAD, "free_bytes": 1 << 25, "segment_bytes": 1 << 24}), {}, {}, set()),
     ((CRASHED, REPLICA, {**AHEAD, "manager": "Patroni"}), {}, {}, {"no_manager"}),
     ((CRASHED, REPLICA, AHEAD), {"poolers_unseen": ["pool1"]}, {}, {"poolers_answer"}),
     ((CRASHED, REPLICA, STOPPED), {}, {}, {"candidate_runs"}),
@@ -210,3 +210,7 @@ def test_clients_go_to_the_new_primary_wherever_an_earlier_run_has_sent_them() -
     params = given(poolers=[{"databases": shown}, {"problem": "silent"}], primary_databases=["old", "astray"])
     assert databases(params, "db1", "db2") == ["astray", "held", "old"]
     assert databases({**params, "primary_databases": []}, "db1", "db2") == ["held", "old"]
+    # Declared to lie where they are, readers stay there, held or not; but not at one that is gone.
+    params["placed_databases"] = ["read", "held", "old"]
+    assert databases(params, "db1", "db2") == ["astray", "old"]
+    assert databases(params, "db1", "db3") == ["astray", "held", "old"]
