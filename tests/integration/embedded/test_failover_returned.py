@@ -61,7 +61,7 @@ def test_a_replica_that_follows_the_old_primary_a_moment_too_long(three: Three) 
     told = three.refuses("failover", **given)
     assert f"the replica on port {three.server(other)['port']} does not stream from 127.0.0.1" in told
     assert "it has replayed timeline 1 up to " in told and "and timeline 2 left that at " in told, told[-3000:]
-    assert "bring it back by the playbook rejoin" in told
+    assert "the playbook rejoin brings back one that is diverged" in told
     three.done("rejoin", **given, rejoin_host=other)
     assert three.sql("SELECT to_regclass('tail') IS NULL", other) == "t"
     three.done("failover", **given)
