@@ -20,6 +20,8 @@ from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server im
 
 Seen = Mapping[str, Mapping[str, Any]]
 _STARTED_WITH = {"ETCD_INITIAL_CLUSTER_STATE": "cluster_state", "ETCD_INITIAL_CLUSTER": "initial_cluster"}
+#: An election takes a second or two, on a busy machine more.
+_ELECTION_SECONDS = 5
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,9 @@ def _seen(params: Params, check_mode: bool) -> Outcome:
 
     if facts["has_data"] and params["wait"]:
         await_condition(answers, params["timeout"], every=0.2)
+        # Who has just lost their leader elect another one: that is no lost quorum.
+        seconds = min(params["timeout"], _ELECTION_SECONDS)
+        await_condition(lambda: answers() and bool(facts["healthy"]), seconds, every=0.2)
     else:
         answers()
     return Outcome(False, {"etcd": facts})

@@ -54,7 +54,7 @@ class Etcds:
 
     def planned(self, name: str, fails: bool = False) -> dict[str, Any]:
         """How a member comes in."""
-        told = self.ask(name, state="planned", members=self.seen(), fails=fails)
+        told = self.ask(name, state="planned", members=self.seen(wait=True), fails=fails)
         return {"refused": told["msg"]} if fails else dict(told["entry"])
 
     def start(self, name: str, state: str = "existing", initial: str = "") -> None:
