@@ -75,7 +75,9 @@ options:
     description: Its key, a file.
     type: path
   wait:
-    description: With O(state=seen), whether a member that has data is waited for until it answers.
+    description:
+      - With O(state=seen), whether a member that has data is waited for until it answers, and then for some seconds
+        until it is well, because the members may be electing a leader.
     type: bool
     default: false
   timeout:

@@ -50,4 +50,4 @@ def test_what_something_listens_on_is_no_free_port(few: tuple[int, int]) -> None
 
 def test_an_outgoing_connection_gets_another() -> None:
     kernel = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()
-    assert int(kernel[0]) >= ports.BEHIND
+    assert int(kernel[0]) >= ports.BEHIND, "by net.ipv4.ip_local_port_range a test's server may find its port taken"
