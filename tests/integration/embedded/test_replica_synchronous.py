@@ -170,6 +170,11 @@ def test_a_delayed_replica_is_well(primary: Server, delayed: Server) -> None:
     # The same time, spelled otherwise.
     assert follow(delayed, primary, apply_delay="60 min", check=True)["changed"] is False
     assert follow(delayed, primary, state="streaming")["status"] == "streaming"
+    # Told another upstream, it heeds that when it asks for more WAL, and is well until then.
+    told = delayed.psql("SHOW primary_conninfo").replace("127.0.0.1", "localhost")
+    delayed.psql(f"ALTER SYSTEM SET primary_conninfo = $${told}$$", "SELECT pg_reload_conf()")
+    assert follow(delayed, primary, state="streaming")["status"] == "delayed"
+    assert follow(delayed, primary, apply_delay="1h")["changed"] is True
     # Started anew it first applies, in its time, what it holds, and asks for nothing meanwhile.
     delayed.stop()
     module(delayed, "instance", state="started")
