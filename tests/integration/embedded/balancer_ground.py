@@ -164,12 +164,13 @@ class Balanced:
 
 @contextlib.contextmanager
 def frozen(pid: int) -> Iterator[None]:
-    """A process that is there and answers nothing."""
+    """A process that is there and answers nothing; it may be ended by what it hangs for."""
     os.kill(pid, signal.SIGSTOP)
     try:
         yield
     finally:
-        os.kill(pid, signal.SIGCONT)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
 
 
 def closes(client: Any, seconds: float = 15) -> float:
