@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -264,7 +265,7 @@ def test_the_disk_of_the_candidate_is_full(estate: Estate, writers: str) -> None
     old, given = primary(estate), json.dumps({"cluster": "goods", "switchover_candidate": SMALL})
     fill(estate, left=20)
     done = estate.attempt("switchover", "-e", given)
-    assert f"{SMALL} has 20 MB free for its data or its WAL" in " ".join(done.stdout.split()), writers
+    assert re.search(rf"{SMALL} has (19|20) MB free for its data or its WAL", " ".join(done.stdout.split())), writers
     assert primary(estate) == old
     estate.on(SMALL, f"rm {DISK}/full")
     with under_way(estate, SMALL, switchover_timeout=10) as running:
@@ -286,11 +287,13 @@ def test_the_disk_of_the_candidate_is_full(estate: Estate, writers: str) -> None
 @pytest.mark.parametrize("writers", ["leaves"], indirect=True)
 def test_a_primary_whose_disk_is_nearly_full_is_left(estate: Estate, writers: str) -> None:
     """It comes back as a replica."""
-    assert primary(estate) == SMALL, writers
+    if primary(estate) != SMALL:
+        estate.play("switchover", "-e", f"switchover_candidate={SMALL}", cluster="goods")
+        streaming(estate)
     fill(estate, left=40)
     candidate = next_one(estate)
     estate.play("switchover", "-e", f"switchover_candidate={candidate}", cluster="goods")
-    assert primary(estate) == candidate
+    assert primary(estate) == candidate, writers
     estate.on(SMALL, f"rm {DISK}/full")
     streaming(estate)
 
