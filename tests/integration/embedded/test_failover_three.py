@@ -133,17 +133,25 @@ def test_a_host_that_is_gone_and_runs_that_are_killed(three: Three) -> None:
 
 
 def test_it_comes_back_as_a_clone(three: Three) -> None:
-    """Nobody could mark it: it would start as a primary. The WAL in which both agreed last is gone."""
+    """Nobody could mark it: it would start as a primary. The WAL in which both agreed last is gone, the third host too."""
     new = three.promoted()
     assert not (three.home / "db1/data/standby.signal").exists()
-    three.declare(db1={}, db2={}, db3={})
+    other = "db2" if new == "db3" else "db3"
+    three.declare(**{"db1": {}, new: {}, other: GONE})
+    told = three.refuses("rejoin", rejoin_host="db1")
+    assert f"{other} (" in told
+    assert "could not be seen (it may be the primary by now" in told
+    told = three.refuses("rejoin", rejoin_host="db1", rejoin_without=["db4"])
+    assert "rejoin_without names db4, no member of orders" in told
     for path in (three.home / "db1/data/pg_wal").glob("*[0-9A-F]"):
         if path.is_file():
             path.unlink()
-    told = three.refuses("rejoin", rejoin_host="db1")
+    told = three.refuses("rejoin", rejoin_host="db1", rejoin_without=other)
     assert "rejoin_reclone=true sets its data aside and clones it anew" in told
-    output = " ".join(three.done("rejoin", rejoin_host="db1", rejoin_reclone=True).split())
+    again = {"rejoin_host": "db1", "rejoin_reclone": True, "rejoin_without": other}
+    output = " ".join(three.done("rejoin", **again).split())
     assert "rejoin: db1 of orders verified by reclone" in output
+    three.declare(db1={}, db2={}, db3={})
     three.converged(new)
     three.settled(new)
     assert three.records("rejoin")[-1]["verdict"] == "verified"
