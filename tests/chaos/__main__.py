@@ -45,10 +45,12 @@ def chosen(options: argparse.Namespace) -> list[Case]:
 
 
 def show(result: Result) -> None:
-    """A line, and one more for each thing that is wrong."""
+    """A line, one for each rerun that did not end it, and one for each thing that is wrong."""
     word = "UNSAFE" if result.wrong else "safe  "
     said = f"reruns={result.reruns} longest={result.longest:.1f} s looks={result.rounds} {result.seconds:.0f} s"
     print(f"{word} {result.case.name:<30} {said}", flush=True)
+    for line in result.refused:
+        print(f"       again: {line}", flush=True)
     for line in result.wrong:
         print(f"       {line}", flush=True)
 

@@ -73,6 +73,8 @@ class Result:
     longest: float = 0.0
     rounds: int = 0
     wrong: list[str] = field(default_factory=list)
+    #: Why the reruns that did not end it gave up.
+    refused: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
 
@@ -171,18 +173,17 @@ def _again(
     case: Case, ground: Battered, given: dict[str, Any], result: Result, down: tuple[str, ...]
 ) -> None:
     """Give the same command again until it ends well."""
-    said = ""
     while result.reruns < RERUNS:
         ground.heal(*down)
         result.reruns += 1
         done = ground.word(case.word, **given).end(300)
         if done.code == 0:
             break
-        said = " | ".join(done.errors()[-2:]) or done.output[-800:]
+        result.refused.append(" | ".join(done.errors()[-2:]) or done.output[-800:])
         if "Traceback" in done.output:
             result.wrong.append(f"a traceback: {done.output[-800:]}")
     else:
-        result.wrong.append(f"{RERUNS} reruns did not end it: {said}")
+        result.wrong.append(f"{RERUNS} reruns did not end it: {result.refused[-1]}")
 
 
 def _hit(

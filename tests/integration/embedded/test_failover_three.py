@@ -133,7 +133,7 @@ def test_a_host_that_is_gone_and_runs_that_are_killed(three: Three) -> None:
 
 
 def test_it_comes_back_as_a_clone(three: Three) -> None:
-    """Nobody could mark it: it would start as a primary. The WAL in which both agreed last is gone, the third host too."""
+    """Nobody could mark it: it would start as a primary. Its last common WAL is gone, and so is another host."""
     new = three.promoted()
     assert not (three.home / "db1/data/standby.signal").exists()
     other = "db2" if new == "db3" else "db3"
