@@ -146,8 +146,13 @@ def _run(program: str | None) -> int:
     main = types.ModuleType("__main__")
     sys.modules["__main__"] = main
     sys.argv = [""]
+    program = program or sys.stdin.read()
+    if "ansible_collections." in program and "ansible_collections.boringdb." not in program:
+        # Another collection's module comes with all it needs, and would find ours in its place.
+        for name in [name for name in sys.modules if name.partition(".")[0] == "ansible_collections"]:
+            del sys.modules[name]
     try:
-        exec(compile(program or sys.stdin.read(), "<stdin>", "exec"), main.__dict__)
+        exec(compile(program, "<stdin>", "exec"), main.__dict__)
     except SystemExit as end:
         if end.code is None or isinstance(end.code, int):
             return end.code or 0

@@ -23,6 +23,7 @@ if str(HERE) not in sys.path:
 
 from stub import TOKEN, Awx  # noqa: E402
 
+from tests.modules import warm  # noqa: E402
 from tests.packed import packed  # noqa: E402
 
 #: The release of the PyPI package that has awx.awx in it; far too large to be a requirement of every environment.
@@ -66,7 +67,8 @@ def run(awx: Awx, collections: Path, tmp_path_factory: pytest.TempPathFactory) -
     home = tmp_path_factory.mktemp("home")
 
     def call(*words: str, **values: object) -> subprocess.CompletedProcess[str]:
-        given = {"awx_clusters": ["orders"], "awx_project_url": "https://git.example.com/ops.git", **values}
+        given = {"awx_clusters": ["orders"], "awx_project_url": "https://git.example.com/ops.git",
+                 "ansible_python_interpreter": str(warm().python), **values}  # fmt: skip
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "CONTROLLER_"))}
         environment = {
             **kept, **packed(), "HOME": str(home), "CONTROLLER_HOST": awx.url, "CONTROLLER_OAUTH_TOKEN": TOKEN,

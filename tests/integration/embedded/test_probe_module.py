@@ -1,13 +1,14 @@
 # Copyright (c) 2026, boringdb.ops contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The module boringdb.ops.probe, run by ansible as a user runs it."""
+"""The module boringdb.ops.probe: alone, and where it matters who starts it by ansible, as a user runs it."""
 
 from __future__ import annotations
 
 import fcntl
 import json
 import os
+import pwd
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -16,6 +17,8 @@ from typing import Any
 
 import pytest
 from embedded_servers import REPOSITORY, Server, alive, await_
+
+from tests.modules import module
 
 Call = Callable[..., dict[str, Any]]
 SECRET = "correct-horse-battery"
@@ -27,47 +30,44 @@ def directory(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def call(server: Server, directory: Path) -> Iterator[Call]:
-    """``call(state, check=False, fails=False, **options)`` gives the module's result, warnings under ``told``."""
+def given(server: Server, directory: Path) -> dict[str, Any]:
+    """The options of every call."""
+    return {
+        "directory": str(directory),
+        "login_unix_socket": str(server.socket_dir),
+        "login_port": server.port,
+        "login_user": "postgres",
+        "login_db": "postgres",
+    }
+
+
+@pytest.fixture
+def call(given: dict[str, Any], directory: Path) -> Iterator[Call]:
+    """``call(state, check=False, fails=False, **options)`` gives the module's result."""
+    own = pwd.getpwuid(os.geteuid()).pw_name
 
     def run(state: str, check: bool = False, fails: bool = False, **options: Any) -> dict[str, Any]:
-        given = {
-            "state": state,
-            "directory": str(directory),
-            "login_unix_socket": str(server.socket_dir),
-            "login_port": server.port,
-            "login_user": "postgres",
-            "login_db": "postgres",
-            **options,
-        }
-        arguments = json.dumps({name: value for name, value in given.items() if value is not None})
-        words = [
-            str(Path(sys.executable).with_name("ansible")),
-            "localhost",
-            "-m",
-            "boringdb.ops.probe",
-            "-a",
-            arguments,
-        ]
-        words += ["-i", "localhost,", "-c", "local", "-e", f"ansible_python_interpreter={sys.executable}", "--diff"]
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
-        environment |= {"ANSIBLE_CONFIG": str(REPOSITORY / "ansible.cfg"), "ANSIBLE_CALLBACK_RESULT_FORMAT": "json"}
-        done = subprocess.run(
-            words + ["--check"] * check,
-            cwd=REPOSITORY,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        assert (done.returncode != 0) is fails, done.stdout + done.stderr
-        text = done.stdout
-        return {**json.loads(text[text.index("=> ") + 3 : text.rindex("}") + 1]), "told": done.stderr}
+        words = {name: value for name, value in {**given, **options}.items() if value is not None}
+        return module("probe", check=check, fails=fails, owner=own, state=state, **words)
 
     yield run
     if (directory / "run.json").exists():
         run("stopped", login_password=None)
+
+
+def by_ansible(state: str, given: dict[str, Any]) -> dict[str, Any]:
+    """The same as a user has it."""
+    argv = [
+        str(Path(sys.executable).with_name("ansible")), "localhost", "-m", "boringdb.ops.probe",
+        "-a", json.dumps({**given, "state": state}), "-i", "localhost,", "-c", "local",
+        "-e", f"ansible_python_interpreter={sys.executable}", "--diff",
+    ]  # fmt: skip
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
+    environment |= {"ANSIBLE_CONFIG": str(REPOSITORY / "ansible.cfg"), "ANSIBLE_CALLBACK_RESULT_FORMAT": "json"}
+    done = subprocess.run(argv, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found: dict[str, Any] = json.loads(done.stdout[done.stdout.index("=> ") + 3 : done.stdout.rindex("}") + 1])
+    return found
 
 
 def test_a_whole_life(call: Call, directory: Path, server: Server) -> None:
@@ -141,7 +141,7 @@ def test_what_is_running_is_not_passed_off_as_something_else(call: Call, server:
     assert "writes to" in elsewhere["msg"]
     other = call("started", clients=9)
     assert other["changed"] is False
-    assert "keeps its 4 clients" in " ".join(other["told"].split())
+    assert "keeps its 4 clients" in json.dumps(other["warnings"])
     assert alive(started["pid"])
 
 
@@ -197,9 +197,11 @@ def test_a_strangers_table_in_the_schema_is_not_dropped(call: Call, directory: P
     assert list(directory.glob("acks.*.tsv"))
 
 
-def test_the_worker_survives_the_session_that_started_it(call: Call) -> None:
+def test_the_worker_survives_the_session_that_started_it(call: Call, given: dict[str, Any]) -> None:
     """It has a session of its own and no terminal, so that the end of an SSH connection does not reach it."""
-    pid = call("started")["pid"]
+    pid = by_ansible("started", given)["pid"]
+    assert by_ansible("measured", given)["pid"] == pid
+    assert call("measured")["running"] is True
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     session, terminal = int(fields[3]), int(fields[4])
     assert session not in (os.getsid(0), 0)
