@@ -9,7 +9,7 @@ import os
 
 ON_REQUEST = [
     "config", "dump", "failover", "interruption", "key_rotation", "patroni", "pgbackrest_tls", "pool",
-    "provision", "replica", "s3", "schedule", "slow_link", "switchover",
+    "provision", "replica", "runbook", "s3", "schedule", "slow_link", "switchover",
 ]  # fmt: skip
 #: Collected on request only, not skipped: a skipped test fails continuous integration.
 collect_ignore = [] if os.environ.get("BORINGDB_LAB_FULL") else ON_REQUEST
