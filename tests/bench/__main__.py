@@ -14,7 +14,7 @@ import statistics
 import sys
 from collections.abc import Callable, Iterable
 
-from tests.bench import converge, estate, ground, hosts, memory, native, pgbackrest, s3, switchover
+from tests.bench import converge, estate, ground, hosts, memory, native, peers, pgbackrest, s3, switchover
 from tests.bench.ground import in_turn
 from tests.lab import doctor
 
@@ -45,6 +45,8 @@ def main() -> None:
     parser.add_argument("--s3-scale", type=int, default=300, help="and with the S3 store (default 300: 4.5 GB)")
     parser.add_argument("--switchovers", type=int, default=10, help="pairs of switchovers, an even number")
     parser.add_argument("--only-switchovers", action="store_true", help="nothing else")
+    parser.add_argument("--peers", type=int, default=5, help="switchovers of each kind beside repmgr and Patroni")
+    parser.add_argument("--only-peers", action="store_true", help="only those beside repmgr and Patroni")
     parser.add_argument("--only-estate", action="store_true", help="only fifty servers, and five thousand tables")
     parser.add_argument("--pairs", type=int, default=4, help="an even number, so that each begins as often")
     chosen = parser.parse_args()
@@ -52,6 +54,9 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     if chosen.only_switchovers:
         stalls(chosen.switchovers)
+        return
+    if chosen.only_peers:
+        beside_peers(chosen.peers)
         return
     if chosen.only_estate:
         compare("instance_info_50", estate.rounds(chosen.pairs))
@@ -72,6 +77,7 @@ def main() -> None:
     compare("instance_info_50", estate.rounds(chosen.pairs))
     peaks()
     stalls(chosen.switchovers)
+    beside_peers(chosen.peers)
     in_the_lab(chosen.lab_scale, chosen.s3_scale, chosen.pairs)
 
 
@@ -89,6 +95,16 @@ def stalls(count: int) -> None:
     for name, of in (("switchover_stall_p50", statistics.median), ("switchover_stall_max", max)):
         ours, floor = (float(of(one)) for one in zip(*taken))
         line(name, ours, "ms", floor, round(ours / floor, 3))
+
+
+def beside_peers(count: int) -> None:
+    """The same on hosts, where clients reach the servers directly, too, beside what others make of it."""
+    why = doctor.unavailable()
+    if why:
+        print(f"bench: repmgr and Patroni are not measured, the lab can't run here: {why}", file=sys.stderr)
+        return
+    for figure in peers.figures(count):
+        line(*figure)
 
 
 def in_the_lab(scale: int, s3_scale: int, count: int) -> None:
