@@ -78,6 +78,15 @@ options:
     description: With O(state=planned), C(host) and C(port) of each member as poolers know it, by the member's name.
     type: dict
     default: {}
+  primary_databases:
+    description:
+      - With O(state=planned), the databases of the poolers that are declared to lie on the primary, whoever that is.
+        They have a part in it also where a pooler sends them to another member, as one does that was started anew in
+        the middle of an earlier run.
+    type: list
+    elements: str
+    default: []
+    version_added: 0.1.0
   placed_databases:
     description:
       - With O(state=planned), the databases of the poolers that are declared to lie at an address of their own.
@@ -279,6 +288,7 @@ def main() -> None:
         "upstreams": {"type": "dict", "default": {}},
         "not_admitted": {"type": "dict", "default": {}},
         "addresses": {"type": "dict", "default": {}},
+        "primary_databases": {"type": "list", "elements": "str", "default": []},
         "placed_databases": {"type": "list", "elements": "str", "default": []},
         "poolers": {"type": "list", "elements": "dict", "default": []},
         "consoles": {"type": "list", "elements": "dict", "options": console, "default": []},

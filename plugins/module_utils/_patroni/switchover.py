@@ -79,7 +79,7 @@ def planned(params: Params) -> dict[str, Any]:
     # A killed run may have left clients held, wherever they were sent.
     places = params["addresses"]
     held = [one for place in places.values() for one in checks.routed(params["poolers"], place, paused=True)]
-    databases = held + (checks.routed(params["poolers"], places.get(old) or {}) if old != candidate else [])
+    databases = held + (checks.belonging(params["poolers"], params, old) if old != candidate else [])
     facts["databases"] = sorted(set(databases))
     facts["unfinished"] = old != candidate or bool(held)
     return facts

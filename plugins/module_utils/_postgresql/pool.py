@@ -185,14 +185,15 @@ def _routed(bouncer: Bouncer, consoles: Sequence[Console], params: Params, check
     preflight.done()
     wanted = (params["server_host"], params["server_port"])
     stale = [name for name in databases if pool_ini.route_of(config.databases[name]) != wanted]
+    # First the file, which a process that is gone just now reads when it is started.
+    for name in () if check_mode else stale:
+        pool_timer.route(bouncer.config_file, name, *wanted)
     old = [console for console in consoles if any(console.route(name) != wanted for name in databases)]
     outcome = Outcome(bool(stale or (old and params["reload"])), {"databases": stale})
     outcome.before = "".join("{} {}:{}\n".format(name, *pool_ini.route_of(config.databases[name])) for name in stale)
     outcome.after = "".join("{} {}:{}\n".format(name, *wanted) for name in stale)
     if check_mode:
         return outcome
-    for name in stale:
-        pool_timer.route(bouncer.config_file, name, *wanted)
     if params["reload"] and (stale or old):
         reload_all(consoles)
         for console in consoles:

@@ -86,7 +86,7 @@ def _planned(server: Server, params: Params, check_mode: bool) -> Outcome:
         facts["quorum"] = quorum.facts() if quorum else None
     # A killed run may have left clients held, also at another candidate than this one.
     places = params["addresses"]
-    held = checks.routed(params["poolers"], places.get(old) or {})
+    held = checks.belonging(params["poolers"], params, old)
     for name, place in places.items():
         paused = checks.routed(params["poolers"], place or {}, paused=True)
         held += [one for one in paused if name == candidate or one not in params["placed_databases"]]

@@ -233,13 +233,12 @@ def _poolers(asked: Asked, params: Params, old: str) -> None:
         "start them: playbook pool; where there are none, leave switchover_pool_hosts empty",
     )  # fmt: skip
     told = [one for one in poolers if not one.get("problem")]
-    place = params["addresses"].get(old) or {}
-    databases = routed(told, place)
+    databases = belonging(told, params, old)
     uneven = [
         f"{_place(one)} does not send {name} to the primary"
         for one in told
         for name in databases
-        if name not in routed([one], place)
+        if name not in belonging([one], params, old)
     ]
     nowhere = bool(told) and not databases
     asked.ask(
@@ -265,6 +264,18 @@ def _in_session_mode(pooler: Facts) -> list[str]:
     usual = (pooler.get("config") or {}).get("pool_mode", "")
     databases = pooler.get("databases") or {}
     return [name for name, row in databases.items() if (row.get("pool_mode") or usual) == "session"]
+
+
+def belonging(poolers: Sequence[Facts], params: Params, old: str) -> list[str]:
+    """The databases whose clients belong to the primary: those at it, and those declared for it, wherever they go.
+
+    A pooler that was started anew in the middle of an earlier run has read where they were to go.
+    """
+    places: Mapping[str, Facts] = params["addresses"]
+    found = set(routed(poolers, places.get(old) or {}))
+    for place in places.values():
+        found.update(name for name in routed(poolers, place) if name in params["primary_databases"])
+    return sorted(found)
 
 
 def routed(poolers: Sequence[Facts], place: Facts, paused: bool = False) -> list[str]:

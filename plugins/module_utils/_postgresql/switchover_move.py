@@ -48,7 +48,7 @@ class Move:
         self.consoles = consoles
         self.databases: list[str] = params["pool_databases"]
         self.spans: dict[str, float] = {}
-        self.facts: dict[str, Any] = {"phases": self.spans, "sent": False, "rolled_back": False}
+        self.facts: dict[str, Any] = {"phases": self.spans, "sent": False, "rolled_back": False, "reopened": False}
         self.stopping = False
         self.candidate: account.Candidate | None = None
 
@@ -195,23 +195,32 @@ class Move:
         """Take back what was done, as far as it came; returns what to raise."""
         ignore_signals()
         words = f"{cause}" if isinstance(cause, (OpsError, OSError)) else f"{type(cause).__name__} {cause}".strip()
-        failures = []
-        try:
-            if self.stopping:
-                fence.unmark(self.server)
-                fence.end(self.server, self.params["timeout"])
-                fence.reopen(self.server, self.params["timeout"])
-            if self.consoles:
-                resume_all(self.consoles, self.databases)
-            account.drop(self.server)
-        except (OpsError, OSError) as exc:
-            failures.append(str(exc))
+        failures: list[str] = []
+        # A pooler that is gone must not keep the others' clients, nor leave the account.
+        for act in (self._reopen, self._resume, lambda: account.drop(self.server)):
+            try:
+                act()
+            except (OpsError, OSError) as exc:
+                failures.append(str(exc))
         self.facts["rolled_back"] = not failures
         if failures:
             return OpsError(
                 f"{words}; and the way back failed: {failures[0]}; run the same command again", **self.facts
             )
         return OpsError(f"{words}; it was taken back: the old primary takes writes again", **self.facts)
+
+    def _reopen(self) -> None:
+        """The old primary takes writes again, or never ceased to."""
+        if self.stopping:
+            fence.unmark(self.server)
+            fence.end(self.server, self.params["timeout"])
+            fence.reopen(self.server, self.params["timeout"])
+        self.facts["reopened"] = True
+
+    def _resume(self) -> None:
+        """Nobody's clients go on with a server that does not take writes."""
+        if self.consoles and self.facts["reopened"]:
+            resume_all(self.consoles, self.databases)
 
 
 class Promoted(OpsError):

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -34,6 +36,13 @@ class Pooled(Pair):
         """What the pooler tells."""
         told = self.module("pool_info", config_file=str(self.home / "pool1/pgbouncer.ini"))
         return {**told["poolers"][0]["databases"]["postgres"], "timer": told["timer"]}
+
+    def begin_pooler_anew(self) -> None:
+        """As a service manager does with one that has died."""
+        pid = int((self.home / "pool1/pgbouncer.pid").read_text())
+        kill(pid)
+        await_(lambda: not Path(f"/proc/{pid}").exists(), "the end of the pooler")
+        self.module("pool", state="started", program=program(), config_file=str(self.home / "pool1/pgbouncer.ini"))
 
     def settled(self, primary: str) -> None:
         """Its clients go to the primary, in its file, too, nobody is held, and no timer waits."""
@@ -130,7 +139,7 @@ def test_a_worker_killed_behind_the_fence_and_the_same_command_again(pair: Poole
 
 
 def test_a_worker_killed_while_it_pauses_and_the_same_command_again(pair: Pooled) -> None:
-    """Its file has the new route by then, and the pooler itself the old one."""
+    """Its file has the new route by then, and the pooler itself the old one, until somebody starts it anew."""
     old = pair.primary()
     candidate = {"db1": "db2", "db2": "db1"}[old]
     given = {"switchover_candidate": candidate, "pool_program": program(), **POOLER}
@@ -144,6 +153,34 @@ def test_a_worker_killed_while_it_pauses_and_the_same_command_again(pair: Pooled
         assert running.end().code != 0
         assert client.execute("SELECT 2").fetchone() == (2,)
     assert pair.primary() == old
+    pair.begin_pooler_anew()
+    assert pair.shown()["port"] == str(pair.server(candidate)["port"])
+    pair.switched(candidate)
+    pair.converged(candidate)
+    pair.settled(candidate)
+
+
+def test_a_pooler_that_dies_under_it_comes_back_with_the_route_to_the_primary(pair: Pooled) -> None:
+    """What the run itself can do: its file has the old route again, and nothing is left of the attempt."""
+    old = pair.primary()
+    candidate = {"db1": "db2", "db2": "db1"}[old]
+    given = {"switchover_candidate": candidate, "pool_program": program(), **POOLER}
+    pid = int((pair.home / "pool1/pgbouncer.pid").read_text())
+    where = {"host": "127.0.0.1", "port": pair.port + 7, "user": "probe", "password": SECRET, "dbname": "postgres"}
+    with contextlib.closing(psycopg.connect(**where)) as client:
+        client.execute("SELECT 1")
+        waits = {"switchover_pause_timeout": 100, "switchover_transaction_seconds": 600}
+        running = pair.begin("switchover", **given, **waits)
+        await_(lambda: pair.shown()["paused"] != "0", "the pause", 180)
+        kill(pid)
+        done = running.end()
+        await_(lambda: not Path(f"/proc/{pid}").exists(), "the end of the pooler")
+    assert done.code != 0 and "Traceback" not in done.output
+    assert pair.primary() == old
+    assert f"port={pair.server(old)['port']}" in (pair.home / "pool1/pgbouncer.ini").read_text()
+    assert pair.sql("SELECT count(*) FROM pg_roles WHERE rolname = 'boringdb_switchover'", old) == "0"
+    pair.module("pool", state="started", program=program(), config_file=str(pair.home / "pool1/pgbouncer.ini"))
+    assert pair.shown()["port"] == str(pair.server(old)["port"])
     pair.switched(candidate)
     pair.converged(candidate)
     pair.settled(candidate)

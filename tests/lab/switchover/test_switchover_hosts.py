@@ -251,9 +251,11 @@ def test_the_members_lose_each_other_in_the_middle(estate: Estate, writers: str)
 
 
 def fill(estate: Estate, left: int = 0) -> None:
-    """No more than so many MB can be written there."""
-    room = f"$(( $(df --output=avail -B1 {DISK} | tail -1) - ({left} << 20) ))"
-    estate.on(SMALL, f"rm -f {DISK}/full; fallocate -l {room} {DISK}/full")
+    """No more than so many MB can be written there, also where a server writes meanwhile."""
+    room = f"$(( $(df --output=avail -B1 {DISK} | tail -1) - ({left} << 20) - (8 << 20) ))"
+    last = f"df --output=avail -B1M {DISK} | tail -1"
+    estate.on(SMALL, f"rm -f {DISK}/full; fallocate -l {room} {DISK}/full; left=$(( $({last}) - {left} )); "
+              f"[ $left -le 0 ] || dd if=/dev/zero bs=1M count=$left status=none >> {DISK}/full || true")  # fmt: skip
 
 
 @pytest.mark.parametrize("writers", ["full"], indirect=True)
