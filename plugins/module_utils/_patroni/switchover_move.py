@@ -130,7 +130,9 @@ class Move:
             )
         try:
             chosen = cluster.at(params["candidate_host"], params["candidate_port"], params["candidate"])
-            # Whether it answers from here is better known before anybody waits.
+            # Whether they answer from here is better known before anybody waits.
+            for console in self.consoles:
+                console.version()
             self.node.api.at(chosen.url).get("/patroni", 5)
         except OpsError as exc:
             raise OpsError(f"nothing was touched: {exc}", **{**self.facts, "rolled_back": True}) from exc
@@ -191,9 +193,9 @@ def move(params: Params, check_mode: bool) -> Outcome:
     consoles = consoles_of(params)
     outcome = Outcome(True, {}, f"primary: {params['name']}\n", f"primary: {params['candidate']}\n")
     try:
-        for console in consoles:
-            console.version()
         if check_mode:
+            for console in consoles:
+                console.version()
             return outcome
         # What kills the controller's connection must not end this in the middle.
         signal.signal(signal.SIGHUP, signal.SIG_IGN)

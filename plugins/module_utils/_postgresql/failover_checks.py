@@ -159,5 +159,5 @@ def databases(params: Params, old: str, new: str) -> list[str]:
     found.update(name for name in routed(told, places.get(new) or {}) if name not in apart)
     for place in places.values():
         found.update(name for name in routed(told, place, paused=True) if name not in apart)
-        found.update(name for name in routed(told, place) if name in params["primary_databases"])
+        found.update(name for name in routed(told, place) if name in params["primary_databases"] and name not in apart)
     return sorted(found)

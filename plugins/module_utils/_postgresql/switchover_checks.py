@@ -272,9 +272,11 @@ def belonging(poolers: Sequence[Facts], params: Params, old: str) -> list[str]:
     A pooler that was started anew in the middle of an earlier run has read where they were to go.
     """
     places: Mapping[str, Facts] = params["addresses"]
+    # Where poolers declare the same name differently, each is left where it is.
+    declared = set(params["primary_databases"]) - set(params["placed_databases"])
     found = set(routed(poolers, places.get(old) or {}))
     for place in places.values():
-        found.update(name for name in routed(poolers, place) if name in params["primary_databases"])
+        found.update(name for name in routed(poolers, place) if name in declared)
     return sorted(found)
 
 

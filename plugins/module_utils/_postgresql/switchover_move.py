@@ -12,7 +12,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any, Callable
 
 from ansible_collections.boringdb.ops.plugins.module_utils._core.errors import OpsError
@@ -96,27 +96,39 @@ class Move:
         seconds = params["pause_timeout"] + 4 * params["timeout"] + 60
         note = {"from": params["name"], "synchronous": params["synchronous_names"], "began": params["began"]}
         with self.phase("ready"):
+            # That it can be made shows that this server still takes writes.
             password = account.make(self.server, seconds, note)
-            candidate = account.reach(self.server, params["candidate_host"], params["candidate_port"], password)
-            failure: list[OpsError] = []
+            try:
+                return self._reached(password)
+            except (OpsError, OSError) as exc:
+                with suppress(OpsError):
+                    account.drop(self.server)
+                self.facts["reopened"] = True
+                raise OpsError(f"nothing was touched: {exc}", **self.facts) from exc
 
-            def admitted() -> bool:
-                failure.clear()
-                try:
-                    account.admitted(candidate)
-                except OpsError as exc:
-                    failure.append(exc)
-                return not failure
+    def _reached(self, password: str) -> account.Candidate:
+        for console in self.consoles:
+            console.version()
+        candidate = account.reach(
+            self.server, self.params["candidate_host"], self.params["candidate_port"], password
+        )
+        failure: list[OpsError] = []
 
-            # The account comes to it with the WAL, a moment later.
-            if not await_condition(admitted, min(10, params["timeout"]), every=0.05):
-                account.drop(self.server)
-                raise OpsError(f"nothing was touched: {failure[0]}", **self.facts)
-            if candidate.row(_STANDS)["recovery"] != "t":
-                account.drop(self.server)
-                raise OpsError(f"nothing was touched: {candidate} is no replica", **self.facts)
-            with self.server.connect() as connection:
-                connection.execute("CHECKPOINT")
+        def admitted() -> bool:
+            failure.clear()
+            try:
+                account.admitted(candidate)
+            except OpsError as exc:
+                failure.append(exc)
+            return not failure
+
+        # The account comes to it with the WAL, a moment later.
+        if not await_condition(admitted, min(10, self.params["timeout"]), every=0.05):
+            raise failure[0]
+        if candidate.row(_STANDS)["recovery"] != "t":
+            raise OpsError(f"{candidate} is no replica")
+        with self.server.connect() as connection:
+            connection.execute("CHECKPOINT")
         return candidate
 
     # --- the fence and the replay -----------------------------------------------------------------------------
@@ -211,7 +223,10 @@ class Move:
 
     def _reopen(self) -> None:
         """The old primary takes writes again, or never ceased to."""
-        if self.stopping:
+        if not self.stopping:
+            # Ended while it was marked.
+            fence.unmark(self.server)
+        else:
             fence.unmark(self.server)
             fence.end(self.server, self.params["timeout"])
             fence.reopen(self.server, self.params["timeout"])
@@ -269,9 +284,9 @@ def move(server: Server, params: Params, check_mode: bool) -> Outcome:
     consoles = consoles_of(params)
     outcome = Outcome(True, {}, f"primary: {params['name']}\n", f"primary: {params['candidate']}\n")
     try:
-        for console in consoles:
-            console.version()
         if check_mode:
+            for console in consoles:
+                console.version()
             return outcome
         # What kills the controller's connection must not end this in the middle.
         signal.signal(signal.SIGHUP, signal.SIG_IGN)

@@ -141,7 +141,7 @@ def test_it_comes_back_as_a_clone(three: Three) -> None:
     told = three.refuses("rejoin", rejoin_host="db1")
     assert f"{other} (" in told
     assert "could not be seen (it may be the primary by now" in told
-    told = three.refuses("rejoin", rejoin_host="db1", rejoin_without=["db4"])
+    told = three.refuses("rejoin", rejoin_host="db1", rejoin_without="db4")
     assert "rejoin_without names db4, no member of orders" in told
     for path in (three.home / "db1/data/pg_wal").glob("*[0-9A-F]"):
         if path.is_file():

@@ -153,6 +153,7 @@ def plan(found: dict[str, Any], candidate: str = "db2", **options: Any) -> dict[
     given = {
         "members": found, "candidate": candidate, "slots": {}, "upstreams": {}, "not_admitted": {}, "poolers": [],
         "addresses": {"db1": {"host": "a", "port": 1}, "db2": {"host": "b", "port": 1}}, "max_lag_bytes": 0,
+        "primary_databases": [], "placed_databases": [],
         "max_archive_backlog": 8, "transaction_seconds": 5, "leave_logical_slots": [], **options,
     }  # fmt: skip
     return switchovers.planned(given)
