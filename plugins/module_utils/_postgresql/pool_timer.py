@@ -25,7 +25,6 @@ from ansible_collections.boringdb.ops.plugins.module_utils._core.lock import hos
 from ansible_collections.boringdb.ops.plugins.module_utils._core.process import alive, born, detach
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql import pool_ini
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.pool_console import Address, Console
-from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.pool_consoles import reload_all, resume_all
 from ansible_collections.boringdb.ops.plugins.module_utils._postgresql.server import await_condition, one_line
 
 try:
@@ -106,10 +105,11 @@ def _wait(timer: Timer, token: str) -> None:
     said["candidates"] = [f"{host}:{port}" for host, port in timer.candidates]
     write_atomic(marker(timer.config_file), json.dumps(said))
     until = time.monotonic() + timer.seconds
+    done: set[Address] = set()
     while _counts(timer, token):
         if time.monotonic() >= until:
             try:
-                _act(timer, said)
+                _act(timer, said, done)
                 return
             except (OpsError, OSError) as exc:
                 # What stands in the way now may be gone the next time.
@@ -123,21 +123,32 @@ def _counts(timer: Timer, token: str) -> bool:
     return (armed(timer.config_file) or {}).get("token") == token
 
 
-def _act(timer: Timer, said: dict[str, Any]) -> None:
-    """Route to the only server that takes writes and resume. Raises OpsError where there is not exactly one."""
+def _act(timer: Timer, said: dict[str, Any], done: set[Address]) -> None:
+    """Route to the only server that takes writes and resume. Raises OpsError where there is not exactly one.
+
+    A process that is gone keeps nobody else's clients: it is tried again. `done` are the others, which are left alone.
+    """
     told = {place: writable(place, timer.databases[0], timer) for place in timer.candidates}
     found = [place for place, word in told.items() if word == "writable"]
     if len(found) != 1:
         words = ", ".join(f"{host}:{port} {word}" for (host, port), word in told.items())
         raise OpsError(f"{len(found)} servers take writes, not one ({words}); the pause is left alone")
-    with host_lock(str(timer.config_file), "dead-man's timer", _LOCK_SECONDS), contextlib.ExitStack() as stack:
+    with host_lock(str(timer.config_file), "dead-man's timer", _LOCK_SECONDS):
         if not _counts(timer, said["token"]):
             return
         for database in timer.databases:
             route(timer.config_file, database, *found[0])
-        consoles = [stack.enter_context(Console(address)) for address in timer.consoles]
-        reload_all(consoles)
-        resume_all(consoles, timer.databases)
+        failures = []
+        for address in [one for one in timer.consoles if one not in done]:
+            try:
+                with Console(address) as console:
+                    console.reload()
+                    console.resume(timer.databases)
+                done.add(address)
+            except OpsError as exc:
+                failures.append(str(exc))
+        if failures:
+            raise OpsError("; ".join(failures))
         ended = {"ended": time.time(), "routed": f"{found[0][0]}:{found[0][1]}"}
         write_atomic(marker(timer.config_file), json.dumps({**said, **ended}))
 

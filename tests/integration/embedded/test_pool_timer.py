@@ -102,6 +102,30 @@ def test_with_two_that_take_writes_it_leaves_the_pause_alone(pooler: Pooler, sho
     await_(lambda: pooler.shown()["databases"]["shop"]["paused"] == "0", what="the end of the pause")
 
 
+def test_a_process_that_is_gone_keeps_nobody_elses_clients(
+    pooler: Pooler, pg_root: Path, shop: Server, replica: Server
+) -> None:
+    other = Pooler(pg_root, "other").begin(shop)
+    consoles = [{"host": str(one.home), "port": one.port} for one in (other, pooler)]
+    with Writer(pooler) as writer:
+        pooler.module("paused", database=["shop"], consoles=consoles, config_file=None)
+        arm(pooler, shop, replica, timeout=5, consoles=consoles)
+        other.end()
+        writer.await_rows()
+        assert writer.errors == []
+    await_(lambda: "problem" in marker(pooler), what="what is told of the other one")
+    assert f"pooler {other.home} {other.port}" in marker(pooler)["problem"]
+    # Somebody's pause of today is not ended by the timer of before.
+    pooler.module("paused", database=["shop"])
+    try:
+        (other.home / "pid").unlink()
+        other.module("started")
+        await_(lambda: marker(pooler).get("routed"), what="the end of the timer")
+        assert pooler.shown()["databases"]["shop"]["paused"] == "1"
+    finally:
+        other.end()
+
+
 def test_disarmed_in_time_it_does_nothing_and_is_gone(pooler: Pooler, shop: Server, replica: Server) -> None:
     assert arm(pooler, shop, replica, check=True)["changed"] is True
     assert pooler.shown()["timer"] is None
