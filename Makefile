@@ -39,7 +39,7 @@ unit: $(DEV)/.complete packages ## Unit tests
 	$(PYTEST) $(SPREAD) tests/unit
 
 integration: $(DEV)/.complete packages ## Tests on real embedded PostgreSQL, without root
-	$(PYTEST) $(SPREAD) tests/integration
+	$(PYTEST) $(SPREAD) --no-loadscope-reorder tests/integration
 
 lab-up: $(DEV)/.complete packages ## Boot the lab: real systemd hosts on this machine
 	@$(ROOT_ONLY)
