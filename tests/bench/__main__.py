@@ -46,7 +46,6 @@ def main() -> None:
     parser.add_argument("--switchovers", type=int, default=10, help="pairs of switchovers, an even number")
     parser.add_argument("--only-switchovers", action="store_true", help="nothing else")
     parser.add_argument("--peers", type=int, default=5, help="switchovers of each kind beside repmgr and Patroni")
-    parser.add_argument("--only-peers", action="store_true", help="only those beside repmgr and Patroni")
     parser.add_argument("--only-estate", action="store_true", help="only fifty servers, and five thousand tables")
     parser.add_argument("--pairs", type=int, default=4, help="an even number, so that each begins as often")
     chosen = parser.parse_args()
@@ -54,8 +53,6 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     if chosen.only_switchovers:
         stalls(chosen.switchovers)
-        return
-    if chosen.only_peers:
         beside_peers(chosen.peers)
         return
     if chosen.only_estate:
