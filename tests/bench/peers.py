@@ -221,15 +221,15 @@ class Managed:
 
 def figures(count: int) -> Iterator[Line]:
     """What the bench prints; the floor is the peer's."""
-    home = Path(tempfile.mkdtemp(prefix="bdb-peers-"))
-    with lab_hosts(home, *PAIR, POOLER) as estate:
+    with tempfile.TemporaryDirectory(prefix="bdb-peers-") as home, lab_hosts(Path(home), *PAIR, POOLER) as estate:
         pair = Pair(estate)
         ours = _rounds(pair.ours, count, "direct", "pooled")
         pair.begin_repmgr()
         repmgr = _rounds(pair.repmgr, count, "direct")
     yield from _lines("hosts_pooled", ours["pooled"])
     yield from _lines("hosts_direct_beside_repmgr", ours["direct"], repmgr["direct"])
-    with lab_hosts(home, *patroni.MEMBERS, patroni.POOLER) as estate:
+    members = (*patroni.MEMBERS, patroni.POOLER)
+    with tempfile.TemporaryDirectory(prefix="bdb-peers-") as home, lab_hosts(Path(home), *members) as estate:
         managed = Managed(estate)
         under = _rounds(managed.ours, count, "direct", "pooled")
         alone = _rounds(managed.patroni, count, "direct")
