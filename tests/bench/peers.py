@@ -61,7 +61,7 @@ class Clients:
     """Eight clients of each kind, on the pooler's host."""
 
     def __init__(self, ground: ClusterGround, host: str, members: tuple[str, ...]) -> None:
-        self.ground, self.host = ground, host
+        self.ground, self.host, self.round = ground, host, 0
         at = ground.estate.addresses
         self.kinds = {
             "direct": {"login_host": ",".join(at[name] for name in members), "login_port": "5432"},
@@ -70,13 +70,15 @@ class Clients:
 
     def probe(self, kind: str, state: str, **options: Any) -> dict[str, Any]:
         """The write probe."""
-        place = f"/var/tmp/boringdb-probe-{kind}"
+        place = f"/var/tmp/boringdb-probe-{kind}-{self.round}"
         return self.ground.module(self.host, "probe", state=state, directory=place, **options)
 
     @contextmanager
     def writing(self, seen: dict[str, Seen]) -> Iterator[None]:
         """Let them write around what is done; what they saw is added. Lost rows end the bench."""
         account = {"login_user": "probe", "login_password": _SECRET, "login_db": "postgres"}
+        # A probe goes on with the run that it finds in its directory.
+        self.round += 1
         for kind in seen:
             self.probe(kind, "started", clients=8, rate=50, timeout=30, **self.kinds[kind], **account)
         try:
